@@ -1,0 +1,19 @@
+// A refused setting: where it is, what is wrong and what would be accepted.
+#pragma once
+
+#include <string>
+
+namespace sluice::control {
+
+struct ConfigError {
+  std::string file;      // empty for REST
+  int line = 0;          // from 1; 0 if unknown (REST)
+  int column = 0;
+  std::string pointer;   // RFC 6901 JSON pointer, "/spec/limits/calls"
+  std::string message;   // "calls: expected a whole number from 0 to 1000000000, got \"ten\""
+
+  // "sluice.yaml:12:5: /ports/agents/mtu: …"
+  std::string to_string() const;
+};
+
+}  // namespace sluice::control

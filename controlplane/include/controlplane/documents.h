@@ -1,0 +1,58 @@
+// Resource documents (contract section 3): parse, validate as a whole, compile to a policy snapshot.
+#pragma once
+
+#include <boost/json.hpp>
+#include <cstdint>
+#include <expected>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "controlplane/config_error.h"
+#include "policy/snapshot.h"
+
+namespace sluice::control {
+
+enum class Kind : std::uint8_t { issuer, agent_class, service, binding };
+std::string_view to_string(Kind kind);  // "agent-class"
+std::optional<Kind> parse_kind(std::string_view text);
+
+struct Document {
+  Kind kind = Kind::service;
+  std::string name;
+  std::uint64_t generation = 0;              // set by the store
+  std::map<std::string, std::string> labels;
+  boost::json::object spec;                  // as given (defaults not filled in)
+};
+
+// One document: kind, name, labels, spec; unknown keys, wrong types and impossible values refused.
+// status and generation in the input are ignored (they are the server's).
+std::expected<Document, std::vector<ConfigError>> parse_document(const boost::json::value& json);
+boost::json::object to_json(const Document& document);
+
+// Every *.yaml in the folder, several documents per file allowed, in name order.
+std::expected<std::vector<Document>, std::vector<ConfigError>> load_documents(
+    const std::filesystem::path& folder);
+// YAML text to the JSON values of its documents (sluicectl apply uses it).
+std::expected<std::vector<boost::json::value>, std::vector<ConfigError>> yaml_to_json(
+    const std::string& text, const std::string& file_name);
+
+// What a compile needs beside the documents.
+struct CompileInput {
+  const std::vector<Document>& documents;
+  std::uint64_t generation = 0;
+  policy::Issuer builtin_issuer;  // name and issuer "sluice", with its public key
+  // Resolved names; an endpoint whose host is an address needs no entry.
+  const std::map<std::string, std::vector<IpAddress>>& resolved;
+};
+// Checks across documents too (duplicate hosts and paths, unknown services in alternatives, …).
+std::expected<std::unique_ptr<policy::Snapshot>, std::vector<ConfigError>> compile(
+    const CompileInput& input);
+// Endpoint host names (not addresses) that documents mention.
+std::vector<std::string> names_to_resolve(const std::vector<Document>& documents);
+
+}  // namespace sluice::control
