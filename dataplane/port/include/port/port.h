@@ -1,0 +1,159 @@
+// One network port: any DPDK device, opened with what it can do and software for what it cannot.
+//
+// Frames have no VLAN tag on this side: a port with a VLAN strips and checks it on receipt and adds
+// it on transmission. What is not addressed to the port (other VLAN, other unicast MAC, our own
+// frames coming back) is dropped and counted before the caller sees it.
+//
+// Each worker has its own transmit state; the functions marked [worker] may be called for one
+// worker index by one thread only.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/bytes.h"
+#include "port/packet.h"
+#include "port/packet_pool.h"
+#include "runtime/idle.h"
+#include "telemetry/counters.h"
+
+namespace sluice::port {
+
+using MacBytes = std::array<std::uint8_t, 6>;
+
+struct PortConfig {
+  std::string name;          // "agents"
+  std::string device;        // DPDK's: "net_af_packet0,iface=sl-agents", "0000:3b:02.1"
+  std::uint16_t index = 0;   // the caller's number; comes back in Packet::port_index()
+  std::uint16_t mtu = 1500;  // 576 (with IPv6: 1280) to 9000
+  std::uint16_t vlan = 0;    // 0: untagged
+  unsigned workers = 1;
+  unsigned rx_descriptors = 1024;  // wishes; adjusted to what the device takes
+  unsigned tx_descriptors = 1024;
+  unsigned tx_backlog = 2048;  // frames a worker may have waiting for this port
+};
+
+// What the device does itself. Whatever is false here is done in software.
+struct Capabilities {
+  bool rx_checksum_ipv4 = false;
+  bool rx_checksum_l4 = false;
+  bool tx_checksum_ipv4 = false;
+  bool tx_checksum_l4 = false;
+  bool tso = false;
+  bool multi_segment = false;
+  bool vlan_strip = false;
+  bool vlan_insert = false;
+  bool rss = false;  // key and table could be set and read back
+  bool rx_interrupt = false;
+  unsigned max_rx_queues = 1;
+  unsigned max_tx_queues = 1;
+  unsigned rss_key_bytes = 0;
+  unsigned rss_table_entries = 0;
+  std::string driver;  // "net_af_packet"
+};
+
+// How packets reach the worker that owns their flow.
+enum class Spreading : std::uint8_t {
+  single,    // one worker: nothing to do
+  redirect,  // whoever receives asks the software hash, and hands over through port/redirect.h
+};
+
+// Checksums the caller leaves to the port. Fields must hold zero. The port has the NIC fill them
+// in, or computes them itself.
+struct TxOffload {
+  bool ipv4_checksum = false;
+  bool l4_checksum = false;  // TCP or UDP, by the IP header's protocol; no extension headers
+  std::uint8_t l2_length = 14;
+  std::uint8_t l3_length = 20;
+};
+
+enum class Priority : std::uint8_t {
+  normal,
+  control,  // ARP, ND, RST, pure ACK: may use the last part of the backlog
+};
+
+struct PortStats {
+  std::uint64_t rx_packets = 0;
+  std::uint64_t rx_bytes = 0;
+  std::uint64_t tx_packets = 0;
+  std::uint64_t tx_bytes = 0;
+  std::uint64_t rx_dropped_here = 0;  // other VLAN or MAC, own frames, malformed
+  std::uint64_t tx_dropped_here = 0;  // refused by the driver
+  std::uint64_t tx_backlog_full = 0;  // reserve() found no room
+  std::uint64_t rx_no_buffer = 0;     // reserve() or the driver found the pool empty
+  std::uint64_t rx_missed = 0;        // the driver's: queue was full
+  std::uint64_t rx_errors = 0;        // the driver's
+  std::uint64_t tx_errors = 0;        // the driver's
+};
+
+class Port {
+ public:
+  static constexpr std::size_t kBurst = 32;
+
+  // [control] Attaches, configures and starts the device. A refusal says why in plain words.
+  static std::expected<std::unique_ptr<Port>, std::string> open(const PortConfig& config,
+                                                                PacketPool& pool);
+  // [control] Workers no longer use it. Frees what was waiting, stops and detaches.
+  ~Port();
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  const std::string& name() const;
+  std::uint16_t index() const;
+  std::uint16_t mtu() const;
+  std::uint16_t vlan() const;
+  const MacBytes& mac() const;
+  const Capabilities& capabilities() const;
+  Spreading spreading() const;
+  unsigned rx_queues() const;
+  unsigned tx_queues() const;
+
+  // [control] May ask the driver.
+  bool link_up() const;
+  PortStats stats() const;
+
+  // [control, before the worker runs] Where this worker's counters are.
+  void attach(unsigned worker, telemetry::CounterBlock& counters);
+  // [control, before the worker runs] Who must wake to transmit for workers without a queue.
+  void set_waker(unsigned worker, runtime::Waker& waker);
+
+  // [worker] Does this worker poll a receive queue here?
+  bool polls(unsigned worker) const;
+  // [worker] Up to out.size() packets into the front of `out`; old contents are let go. Zero for a
+  // worker without a receive queue.
+  std::size_t rx_burst(unsigned worker, std::span<Packet> out);
+  // [worker] How this worker may sleep on its receive queue. Ask from the worker's own thread.
+  runtime::WaitSource wait_source(unsigned worker);
+
+  // [worker] Room for one frame of `frame_length` bytes, from the Ethernet header on. Empty when
+  // the backlog or the pool is exhausted or the frame exceeds the MTU: try again next turn.
+  MutByteSpan reserve(unsigned worker, std::size_t frame_length,
+                      Priority priority = Priority::normal);
+  // [worker] Queues what reserve() gave last. Not calling it before the next reserve() or flush()
+  // takes the reservation back.
+  void commit(unsigned worker, const TxOffload& offload = {});
+  // [worker] Queues a whole packet, e.g. one received elsewhere. False: dropped, counted.
+  bool send(unsigned worker, Packet packet, const TxOffload& offload = {});
+  // [worker] End of turn: hands what is queued to the device. What it does not take stays queued.
+  // Returns how many went.
+  std::size_t flush(unsigned worker);
+  // [worker] Frames queued and not yet taken.
+  std::size_t backlog(unsigned worker) const;
+
+ private:
+  struct Impl;
+  explicit Port(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Pure, for tests: the device string with the arguments this product needs added ("qdisc_bypass=1",
+// queue pairs and frame sizes of net_af_packet) unless the user gave them.
+std::string complete_device_arguments(const std::string& device, std::uint16_t mtu,
+                                      unsigned workers);
+
+}  // namespace sluice::port
