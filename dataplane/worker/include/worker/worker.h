@@ -17,9 +17,12 @@
 #include "base/time.h"
 #include "crypto/contexts.h"
 #include "policy/snapshot.h"
+#include "port/packet_pool.h"
 #include "port/port.h"
+#include "port/redirect.h"
 #include "runtime/channels.h"
 #include "runtime/clock.h"
+#include "runtime/idle.h"
 #include "runtime/qsbr.h"
 #include "state/task_table.h"
 #include "telemetry/counters.h"
@@ -43,7 +46,10 @@ struct PortAddresses {
 
 // Lives as long as the process. Comments name writer and readers of what changes.
 struct Shared {
+  std::unique_ptr<port::PacketPool> packets;                 // outlives ports and redirect
   std::vector<std::unique_ptr<port::Port>> ports;
+  std::unique_ptr<port::Redirect> redirect;                  // null with one worker
+  std::vector<std::unique_ptr<runtime::Waker>> wakers;       // one per worker
   std::vector<PortAddresses> addresses;  // by port index
   std::uint16_t agents_port = 0;         // where listeners are unless they say otherwise
   std::uint16_t tools_port = 0;          // where upstream connections leave from by default

@@ -1,0 +1,68 @@
+// One agent's connection: TCP, TLS and HTTP joined, and the calls that run on it.
+#pragma once
+
+#include "core.h"
+
+namespace sluice::worker {
+
+class AgentConnection final : public tcp::Observer,
+                              public http::ServerHandler,
+                              public call::AgentLink {
+ public:
+  AgentConnection(Core& core, tcp::Connection& tcp, std::unique_ptr<crypto::Session> session,
+                  Time now);
+  ~AgentConnection();
+
+  // tcp::Observer
+  void on_ready(tcp::Connection& tcp, Time now) override;
+
+  // http::ServerHandler
+  void on_request(http::StreamId id, http::Request&& request, bool end) override;
+  std::size_t on_body(http::StreamId id, ByteSpan data) override;
+  void on_message_end(http::StreamId id, const http::FieldBlock& trailers) override;
+  void on_writable(http::StreamId id) override;
+  void on_stream_closed(http::StreamId id, http::Error error) override;
+  void on_request_refused(http::Error error, std::uint16_t status) override;
+
+  // call::AgentLink
+  http::ServerConnection& http() override { return *http_; }
+  const Endpoint& peer() const override { return peer_; }
+  void schedule() override;
+  void call_finished(call::Call& call) override;
+
+  // Moves bytes both ways as far as they go.
+  void pump(Time now);
+  void on_timer(Time now);
+  // No new requests; ends once the running ones are done.
+  void drain(Time now);
+  void revoke_task(const state::TaskId& task);
+  void abort();
+
+  TimerNode timer;
+
+ private:
+  friend struct Core;
+
+  void take_input(Time now);
+  void send_output();
+  void end_if_done(Time now);
+  void lost();
+  void remove();
+  void rearm();
+  call::Call* find(http::StreamId id);
+
+  Core& core_;
+  tls::Stream stream_;
+  std::unique_ptr<http::ServerConnection> http_;
+  std::vector<std::unique_ptr<call::Call>> calls_;  // ascending by id
+  Endpoint peer_;
+  Time deadline_;             // of the handshake, then of lingering
+  std::uint64_t arrived_ = 0; // nanos() when the bytes now being parsed came
+  std::size_t index_ = 0;     // in Core::agents
+  bool dirty_ = false;
+  bool ended_ = false;        // feed_end() was given
+  bool lingering_ = false;
+  bool removed_ = false;
+};
+
+}  // namespace sluice::worker
