@@ -36,12 +36,12 @@ class ServerContexts {
 };
 
 struct ClientContextConfig {
-  std::string ca_file;      // empty: system roots
+  std::string ca_file;                             // empty: system roots
   std::string certificate_chain, certificate_key;  // optional client certificate
   bool offer_h2 = false;
 };
 
-// Towards tools. One per worker and distinct config.
+// Towards tools. Made by the control thread, shared by workers: make_session() is thread-safe.
 class ClientContext {
  public:
   static std::expected<std::unique_ptr<ClientContext>, std::string> make(
@@ -54,5 +54,10 @@ class ClientContext {
 // Once per process, before any context: wolfSSL_Init and the ipsec-mb device.
 // Returns a line for the log: which device serves AES-GCM.
 std::string initialise();
+
+// For benchmarks and tests: false while AES-GCM is wolfSSL's own code.
+bool device_available();
+// [tests, benchmarks] Off: wolfSSL's own code runs, for every session.
+void enable_device(bool enabled);
 
 }  // namespace sluice::crypto

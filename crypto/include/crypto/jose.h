@@ -1,5 +1,6 @@
 // JSON Web Signatures for task tokens: RFC 7515 compact form, RFC 7518 and RFC 8037 algorithms,
-// RFC 7517 keys, RFC 8725 precautions. Through wolfCrypt. No DOM: strict, bounded, allocation-light.
+// RFC 7517 keys, RFC 8725 precautions. Through wolfCrypt. No DOM: strict, bounded,
+// allocation-light.
 #pragma once
 
 #include <array>
@@ -15,16 +16,16 @@
 namespace sluice::crypto {
 
 enum class JwsAlgorithm : std::uint8_t { es256, eddsa, rs256, ps256 };
-std::string_view to_string(JwsAlgorithm algorithm);                         // "ES256"
-std::expected<JwsAlgorithm, std::string> parse_algorithm(std::string_view); // none, HS*: error
+std::string_view to_string(JwsAlgorithm algorithm);                          // "ES256"
+std::expected<JwsAlgorithm, std::string> parse_algorithm(std::string_view);  // none, HS*: error
 
 enum class JwsError : std::uint8_t {
-  malformed,           // not three base64url parts, bad padding or alphabet, over 8 KiB
-  bad_header,          // header not a flat JSON object, duplicate members, wrong types
-  algorithm_refused,   // none, HS*, unknown, or not the key's
-  critical_unknown,    // "crit" present
-  type_refused,        // typ is neither txntoken+jwt nor at+jwt
-  key_unknown,         // no key with this kid
+  malformed,          // not three base64url parts, bad padding or alphabet, over 8 KiB
+  bad_header,         // header not a flat JSON object, duplicate members, wrong types
+  algorithm_refused,  // none, HS*, unknown, or not the key's
+  critical_unknown,   // "crit" present
+  type_refused,       // typ is neither txntoken+jwt nor at+jwt
+  key_unknown,        // no key with this kid
   signature_invalid,
 };
 std::string_view to_string(JwsError error);
@@ -33,7 +34,8 @@ std::string_view to_string(JwsError error);
 struct VerificationKey {
   std::string kid;
   JwsAlgorithm algorithm = JwsAlgorithm::es256;
-  std::vector<std::uint8_t> material;  // ES256: 04||x||y (65) · EdDSA: 32 · RSA: DER SubjectPublicKeyInfo-free PKCS#1
+  std::vector<std::uint8_t>
+      material;  // ES256: 04||x||y (65) · EdDSA: 32 · RSA: DER SubjectPublicKeyInfo-free PKCS#1
 };
 
 // From one JWK's members (already split by the caller's JSON parser).
@@ -96,9 +98,9 @@ struct TokenClaims {
   std::array<std::string_view, 8> audiences{};
   std::size_t audience_count = 0;
   std::int64_t issued_at = 0, expires_at = 0;
-  std::int64_t step_timeout_ms = 0;       // 0: absent
-  std::string_view limits_json;           // raw tctx.limits object, empty if absent
-  std::string_view authorization_details; // raw array, empty if absent
+  std::int64_t step_timeout_ms = 0;        // 0: absent
+  std::string_view limits_json;            // raw tctx.limits object, empty if absent
+  std::string_view authorization_details;  // raw array, empty if absent
 };
 std::expected<TokenClaims, std::string> parse_claims(std::string_view payload_json,
                                                      MutByteSpan unescape_buffer);

@@ -24,6 +24,16 @@ enum class SessionStatus : std::uint8_t {
   alert,   // fatal: see alert(); the session is dead, but drain() may hold our own alert
 };
 
+// Takes sealed bytes as they are made, saving a copy through pending_output().
+class CiphertextSink {
+ public:
+  // Returns how many bytes were taken; the rest stays in pending_output().
+  virtual std::size_t send(ByteSpan ciphertext) = 0;
+
+ protected:
+  ~CiphertextSink() = default;
+};
+
 class Session {
  public:
   virtual ~Session() = default;
@@ -34,6 +44,10 @@ class Session {
   virtual ByteSpan pending_output() const = 0;
   virtual void consume_output(std::size_t n) = 0;
 
+  // Optional; must outlive the session or be replaced by nullptr. Output goes to the sink first, as
+  // long as nothing older is pending.
+  virtual void set_sink(CiphertextSink* sink) = 0;
+
   // Runs the handshake as far as the fed bytes allow.
   virtual SessionStatus handshake() = 0;
   virtual bool handshake_done() const = 0;
@@ -42,10 +56,22 @@ class Session {
 
   // Plaintext out. 0 with status(): want, closed or alert.
   virtual std::size_t read(MutByteSpan room) = 0;
+  // feed() and read() in one, without the copy of feed(): bytes fed before come first. Only after
+  // the handshake. consumed < size means that `room` is full, that output is over its bound, or the
+  // end.
+  struct Opened {
+    std::size_t consumed = 0;
+    std::size_t produced = 0;
+  };
+  virtual Opened open(ByteSpan ciphertext, MutByteSpan room) = 0;
+  // True if read() would yield plaintext already decrypted.
+  virtual bool has_plaintext() const = 0;
   // Plaintext in; seals at most `bytes` into records appended to pending_output(). Returns how much
   // was taken; 0 if output is over its bound.
   virtual std::size_t write(ByteSpan bytes) = 0;
   virtual void close_notify() = 0;
+  // New traffic keys for our direction, and asks the peer for the same (RFC 8446 section 4.6.3).
+  virtual bool update_keys() = 0;
   virtual SessionStatus status() const = 0;
 
   virtual std::string_view alpn() const = 0;
@@ -54,6 +80,7 @@ class Session {
   virtual std::string_view version() const = 0;  // "TLSv1.3"
   virtual std::string_view cipher() const = 0;
   virtual std::string_view error_text() const = 0;  // after alert, for the record
+  virtual bool alert_from_peer() const = 0;         // after alert: the peer's, not ours
 };
 
 }  // namespace sluice::crypto

@@ -1,0 +1,608 @@
+// Our sessions against OpenSSL, in memory.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "certificates.h"
+#include "crypto/contexts.h"
+#include "openssl_peer.h"
+
+namespace sluice::crypto {
+namespace {
+
+using sluice::testing::CertificateRequest;
+using sluice::testing::IssuedFiles;
+using sluice::testing::KeyKind;
+using sluice::testing::OpensslPeer;
+using sluice::testing::TestAuthority;
+
+class Interop : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    initialise();
+    authority_ = new TestAuthority;
+    p256_ = authority_->issue("p256", {KeyKind::p256, {"kb.tools.example"}, 30});
+    ed25519_ = authority_->issue("ed", {KeyKind::ed25519, {"ed.tools.example"}, 30});
+    rsa_ = authority_->issue("rsa", {KeyKind::rsa, {"*.rsa.example", "rsa.example"}, 30});
+    expired_ = authority_->issue("expired", {KeyKind::p256, {"kb.tools.example"}, -1});
+    address_ = authority_->issue("address", {KeyKind::p256, {"IP:198.18.0.9"}, 30});
+  }
+  static void TearDownTestSuite() { delete authority_; }
+  void TearDown() override { enable_device(true); }
+
+  static std::unique_ptr<ServerContexts> server() {
+    auto contexts = ServerContexts::load({{"default", p256_.chain, p256_.key},
+                                          {"ed", ed25519_.chain, ed25519_.key},
+                                          {"rsa", rsa_.chain, rsa_.key}});
+    EXPECT_TRUE(contexts.has_value()) << (contexts ? "" : contexts.error());
+    return std::move(*contexts);
+  }
+  static OpensslPeer::Options client_options(std::string name = "kb.tools.example") {
+    OpensslPeer::Options options;
+    options.ca_file = authority_->ca_file();
+    options.server_name = std::move(name);
+    return options;
+  }
+  static OpensslPeer::Options server_options(const IssuedFiles& files) {
+    OpensslPeer::Options options;
+    options.server = true;
+    options.chain = files.chain;
+    options.key = files.key;
+    return options;
+  }
+  static std::unique_ptr<ClientContext> client(bool offer_h2 = false) {
+    auto context = ClientContext::make({authority_->ca_file(), "", "", offer_h2});
+    EXPECT_TRUE(context.has_value()) << (context ? "" : context.error());
+    return std::move(*context);
+  }
+  // Sends a text each way.
+  static void expect_traffic(OpensslPeer& peer, Session& session) {
+    ASSERT_TRUE(session.handshake_done()) << session.error_text() << " / " << peer.error();
+    ASSERT_TRUE(peer.handshake_done()) << peer.error();
+    peer.write("question");
+    EXPECT_EQ(session.write(as_bytes("answer")), 6u);
+    peer.exchange(session);
+    EXPECT_EQ(peer.plain, "question");
+    EXPECT_EQ(peer.received, "answer");
+  }
+
+  inline static TestAuthority* authority_ = nullptr;
+  inline static IssuedFiles p256_, ed25519_, rsa_, expired_, address_;
+};
+
+TEST_F(Interop, ServerDefaults) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session);
+  expect_traffic(peer, *session);
+  EXPECT_EQ(session->version(), "TLSv1.3");
+  EXPECT_STREQ(SSL_get_cipher(peer.ssl()), "TLS_AES_128_GCM_SHA256");
+  EXPECT_EQ(SSL_get_negotiated_group(peer.ssl()), NID_X25519);
+  EXPECT_EQ(session->server_name(), "kb.tools.example");
+  EXPECT_EQ(session->alpn(), "");
+  EXPECT_FALSE(session->resumed());
+}
+
+struct Matrix {
+  const char* host;
+  const char* groups;
+  const char* cipher;
+};
+class InteropMatrix : public Interop, public ::testing::WithParamInterface<Matrix> {};
+
+TEST_P(InteropMatrix, Server) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  auto options = client_options(GetParam().host);
+  options.groups = GetParam().groups;
+  options.ciphers13 = GetParam().cipher;
+  OpensslPeer peer(options);
+  peer.exchange(*session);
+  expect_traffic(peer, *session);
+  EXPECT_STREQ(SSL_get_cipher(peer.ssl()), GetParam().cipher);
+}
+
+TEST_P(InteropMatrix, Client) {
+  const std::string host = GetParam().host;
+  auto options = server_options(host == "kb.tools.example"   ? p256_
+                                : host == "ed.tools.example" ? ed25519_
+                                                             : rsa_);
+  options.groups = GetParam().groups;
+  options.ciphers13 = GetParam().cipher;
+  auto context = client();
+  auto session = context->make_session(host);
+  OpensslPeer peer(options);
+  peer.exchange(*session);
+  expect_traffic(peer, *session);
+  EXPECT_STREQ(SSL_get_cipher(peer.ssl()), GetParam().cipher);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    CertificatesGroupsCiphers, InteropMatrix,
+    ::testing::Values(Matrix{"kb.tools.example", "X25519", "TLS_AES_128_GCM_SHA256"},
+                      Matrix{"kb.tools.example", "P-256", "TLS_AES_256_GCM_SHA384"},
+                      Matrix{"kb.tools.example", "X25519", "TLS_CHACHA20_POLY1305_SHA256"},
+                      Matrix{"ed.tools.example", "X25519", "TLS_AES_128_GCM_SHA256"},
+                      Matrix{"ed.tools.example", "P-256", "TLS_AES_128_GCM_SHA256"},
+                      Matrix{"a.rsa.example", "X25519", "TLS_AES_128_GCM_SHA256"},
+                      Matrix{"rsa.example", "P-256", "TLS_AES_256_GCM_SHA384"}));
+
+// RFC 8446 section 4.1.4: the key share is in a group we lack, but the list has ours.
+TEST_F(Interop, HelloRetryRequest) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  auto options = client_options();
+  options.groups = "P-384:X25519";
+  OpensslPeer peer(options);
+  peer.exchange(*session);
+  expect_traffic(peer, *session);
+  EXPECT_EQ(SSL_get_negotiated_group(peer.ssl()), NID_X25519);
+}
+
+TEST_F(Interop, ServerRefusesTls12WithProtocolVersion) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  auto options = client_options();
+  options.max_version = TLS1_2_VERSION;
+  OpensslPeer peer(options);
+  peer.exchange(*session);
+  EXPECT_EQ(session->status(), SessionStatus::alert);
+  EXPECT_FALSE(session->alert_from_peer());
+  EXPECT_NE(peer.error().find("protocol version"), std::string::npos) << peer.error();
+}
+
+TEST_F(Interop, ServerPrefersH2) {
+  auto contexts = server();
+  for (const bool h2_first : {true, false}) {
+    auto session = contexts->make_session("default");
+    auto options = client_options();
+    options.alpn = h2_first ? std::vector<std::string>{"h2", "http/1.1"}
+                            : std::vector<std::string>{"http/1.1", "h2"};
+    OpensslPeer peer(options);
+    peer.exchange(*session);
+    expect_traffic(peer, *session);
+    EXPECT_EQ(peer.alpn(), "h2");
+    EXPECT_EQ(session->alpn(), "h2");
+  }
+  auto session = contexts->make_session("default");
+  auto options = client_options();
+  options.alpn = {"spdy/3", "http/1.1"};
+  OpensslPeer peer(options);
+  peer.exchange(*session);
+  expect_traffic(peer, *session);
+  EXPECT_EQ(session->alpn(), "http/1.1");
+}
+
+// RFC 7301 section 3.2.
+TEST_F(Interop, NoCommonAlpnIsNoApplicationProtocol) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  auto options = client_options();
+  options.alpn = {"spdy/3"};
+  OpensslPeer peer(options);
+  peer.exchange(*session);
+  EXPECT_EQ(session->status(), SessionStatus::alert);
+  EXPECT_NE(peer.error().find("no application protocol"), std::string::npos) << peer.error();
+}
+
+TEST_F(Interop, UnknownNameGetsTheDefaultCertificate) {
+  auto contexts = server();
+  auto session = contexts->make_session("ed");
+  OpensslPeer::Options options;
+  options.server_name = "Unknown.Example";
+  OpensslPeer peer(options);
+  peer.exchange(*session);
+  expect_traffic(peer, *session);
+  EXPECT_EQ(session->server_name(), "unknown.example");
+  EXPECT_EQ(EVP_PKEY_get_id(X509_get0_pubkey(SSL_get0_peer_certificate(peer.ssl()))),
+            EVP_PKEY_ED25519);
+}
+
+TEST_F(Interop, ByteByByteBothWays) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session, 1);
+  ASSERT_TRUE(session->handshake_done()) << session->error_text();
+  peer.write("one byte at a time");
+  session->write(as_bytes("and back"));
+  peer.exchange(*session, 1);
+  EXPECT_EQ(peer.plain, "one byte at a time");
+  EXPECT_EQ(peer.received, "and back");
+}
+
+TEST_F(Interop, LargeTransfersWithBoundedBuffers) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session);
+  ASSERT_TRUE(session->handshake_done());
+  std::string sent(3'000'000, '\0');
+  for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<char>(i * 2654435761u >> 13);
+  std::size_t at = 0;
+  while (at < sent.size()) {
+    const std::size_t taken = session->write(as_bytes(std::string_view(sent).substr(at)));
+    EXPECT_LT(session->pending_output().size(), 64u * 1024 + 17'000);
+    EXPECT_EQ(session->write(as_bytes("x")) == 0, session->pending_output().size() >= 64u * 1024);
+    sent.insert(at + taken, session->pending_output().size() >= 64u * 1024 ? "" : "x");
+    at += taken + (session->pending_output().size() >= 64u * 1024 ? 0u : 1u);
+    peer.exchange(*session, 7001);
+    if (at > sent.size()) break;
+  }
+  EXPECT_EQ(peer.received.size(), sent.size());
+  EXPECT_TRUE(peer.received == sent);
+  for (std::size_t i = 0; i < sent.size();) {
+    i += peer.write(std::string_view(sent).substr(i, 50'000));
+    peer.exchange(*session, 4099);
+  }
+  EXPECT_TRUE(peer.plain == sent);
+}
+
+// RFC 8446 section 4.6.3, from either side, with and without the device.
+TEST_F(Interop, KeyUpdates) {
+  for (const bool device : {true, false}) {
+    enable_device(device);
+    auto contexts = server();
+    auto session = contexts->make_session("default");
+    OpensslPeer peer(client_options());
+    peer.exchange(*session);
+    expect_traffic(peer, *session);
+    for (int i = 0; i < 3; ++i) {
+      SSL_key_update(peer.ssl(), SSL_KEY_UPDATE_REQUESTED);
+      peer.write("a");
+      peer.exchange(*session);
+      session->write(as_bytes("b"));
+      peer.exchange(*session);
+      EXPECT_TRUE(session->update_keys());
+      session->write(as_bytes("c"));
+      peer.exchange(*session);
+      peer.write("d");
+      peer.exchange(*session);
+    }
+    EXPECT_EQ(peer.plain, "questionadadad") << session->error_text();
+    EXPECT_EQ(peer.received, "answerbcbcbc") << peer.error();
+  }
+}
+
+TEST_F(Interop, DeviceChangesMidSession) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session);
+  for (int i = 0; i < 4; ++i) {
+    enable_device(i % 2 == 0);
+    session->write(as_bytes("out"));
+    peer.write("in");
+    peer.exchange(*session);
+  }
+  EXPECT_EQ(peer.received, "outoutoutout");
+  EXPECT_EQ(peer.plain, "inininin");
+}
+
+TEST_F(Interop, ServerResumesWithTicket) {
+  auto contexts = server();
+  auto first = contexts->make_session("default");
+  OpensslPeer one(client_options());
+  one.exchange(*first);
+  expect_traffic(one, *first);
+  auto options = client_options();
+  options.resume = one.session();
+  auto second = contexts->make_session("default");
+  OpensslPeer two(one, options);
+  two.exchange(*second);
+  expect_traffic(two, *second);
+  EXPECT_TRUE(second->resumed());
+  EXPECT_EQ(SSL_session_reused(two.ssl()), 1);
+
+  // One rotation: still good. Two: a full handshake.
+  contexts->rotate_ticket_keys();
+  auto third = contexts->make_session("default");
+  OpensslPeer three(one, options);
+  three.exchange(*third);
+  expect_traffic(three, *third);
+  EXPECT_TRUE(third->resumed());
+  contexts->rotate_ticket_keys();
+  auto fourth = contexts->make_session("default");
+  OpensslPeer four(one, options);
+  four.exchange(*fourth);
+  expect_traffic(four, *fourth);
+  EXPECT_FALSE(fourth->resumed());
+  SSL_SESSION_free(options.resume);
+}
+
+TEST_F(Interop, TicketOfOneHostIsNoTicketOfAnother) {
+  auto contexts = server();
+  auto first = contexts->make_session("default");
+  OpensslPeer one(client_options());
+  one.exchange(*first);
+  expect_traffic(one, *first);
+  auto options = client_options("ed.tools.example");
+  options.resume = one.session();
+  auto second = contexts->make_session("default");
+  OpensslPeer two(one, options);
+  two.exchange(*second);
+  EXPECT_FALSE(second->resumed());
+  SSL_SESSION_free(options.resume);
+}
+
+TEST_F(Interop, TicketSurvivesReload) {
+  auto contexts = server();
+  auto first = contexts->make_session("default");
+  OpensslPeer one(client_options());
+  one.exchange(*first);
+  expect_traffic(one, *first);
+  ASSERT_TRUE(contexts->reload().has_value());
+  // The old session goes on.
+  first->write(as_bytes("still"));
+  one.exchange(*first);
+  EXPECT_EQ(one.received, "answerstill");
+  auto options = client_options();
+  options.resume = one.session();
+  auto second = contexts->make_session("default");
+  OpensslPeer two(one, options);
+  two.exchange(*second);
+  expect_traffic(two, *second);
+  EXPECT_TRUE(second->resumed());
+  SSL_SESSION_free(options.resume);
+}
+
+TEST_F(Interop, ClientResumesWithTicket) {
+  auto context = client();
+  for (const int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
+    auto options = server_options(p256_);
+    options.max_version = version;
+    OpensslPeer one(options);
+    auto first = context->make_session("kb.tools.example");
+    one.exchange(*first);
+    expect_traffic(one, *first);
+    OpensslPeer two(one, options);
+    auto second = context->make_session("kb.tools.example");
+    two.exchange(*second);
+    expect_traffic(two, *second);
+    EXPECT_TRUE(second->resumed()) << version;
+    EXPECT_EQ(SSL_session_reused(two.ssl()), 1) << version;
+  }
+}
+
+TEST_F(Interop, ClientSpeaksTls12) {
+  for (const char* cipher : {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
+                             "ECDHE-ECDSA-CHACHA20-POLY1305"}) {
+    auto options = server_options(p256_);
+    options.max_version = TLS1_2_VERSION;
+    options.ciphers12 = cipher;
+    OpensslPeer peer(options);
+    auto context = client();
+    auto session = context->make_session("kb.tools.example");
+    peer.exchange(*session);
+    expect_traffic(peer, *session);
+    EXPECT_EQ(session->version(), "TLSv1.2");
+  }
+}
+
+TEST_F(Interop, ClientRefusesTls11AndCbc) {
+  auto options = server_options(p256_);
+  options.max_version = TLS1_2_VERSION;
+  options.ciphers12 = "ECDHE-ECDSA-AES128-SHA";
+  OpensslPeer peer(options);
+  auto context = client();
+  auto session = context->make_session("kb.tools.example");
+  peer.exchange(*session);
+  EXPECT_EQ(session->status(), SessionStatus::alert);
+  EXPECT_TRUE(session->alert_from_peer());
+}
+
+TEST_F(Interop, ClientOffersAlpn) {
+  auto options = server_options(p256_);
+  options.alpn = {"h2", "http/1.1"};
+  OpensslPeer one(options);
+  auto h2 = client(true)->make_session("kb.tools.example");
+  one.exchange(*h2);
+  EXPECT_EQ(h2->alpn(), "h2");
+  OpensslPeer two(options);
+  auto h1 = client(false)->make_session("kb.tools.example");
+  two.exchange(*h1);
+  EXPECT_EQ(h1->alpn(), "http/1.1");
+  // A server without ALPN: RFC 7301 leaves us with http/1.1.
+  OpensslPeer three(server_options(p256_));
+  auto none = client(true)->make_session("kb.tools.example");
+  three.exchange(*none);
+  expect_traffic(three, *none);
+  EXPECT_EQ(none->alpn(), "");
+}
+
+TEST_F(Interop, ClientRefusesWrongNameExpiredAndUnknownAuthority) {
+  auto context = client();
+  for (const bool expired : {false, true}) {
+    OpensslPeer peer(server_options(expired ? expired_ : p256_));
+    auto session = context->make_session(expired ? "kb.tools.example" : "other.tools.example");
+    peer.exchange(*session);
+    EXPECT_EQ(session->status(), SessionStatus::alert);
+    EXPECT_FALSE(session->handshake_done());
+    EXPECT_FALSE(session->alert_from_peer());
+    EXPECT_NE(session->error_text(), "");
+    EXPECT_TRUE(peer.failed());
+  }
+  TestAuthority other;
+  auto stranger = ClientContext::make({other.ca_file(), "", "", false});
+  ASSERT_TRUE(stranger.has_value());
+  OpensslPeer peer(server_options(p256_));
+  auto session = (*stranger)->make_session("kb.tools.example");
+  peer.exchange(*session);
+  EXPECT_EQ(session->status(), SessionStatus::alert);
+  EXPECT_FALSE(session->handshake_done());
+}
+
+TEST_F(Interop, ClientChecksAddresses) {
+  auto context = client();
+  OpensslPeer good(server_options(address_));
+  auto session = context->make_session("198.18.0.9");
+  good.exchange(*session);
+  expect_traffic(good, *session);
+  OpensslPeer bad(server_options(address_));
+  auto refused = context->make_session("198.18.0.10");
+  bad.exchange(*refused);
+  EXPECT_EQ(refused->status(), SessionStatus::alert);
+  OpensslPeer name(server_options(p256_));
+  auto named = context->make_session("198.18.0.9");
+  name.exchange(*named);
+  EXPECT_EQ(named->status(), SessionStatus::alert);
+}
+
+TEST_F(Interop, ClientCertificate) {
+  auto options = server_options(p256_);
+  options.ca_file = authority_->ca_file();  // asks for one, and checks it
+  auto context = ClientContext::make({authority_->ca_file(), ed25519_.chain, ed25519_.key, false});
+  ASSERT_TRUE(context.has_value()) << context.error();
+  OpensslPeer peer(options);
+  auto session = (*context)->make_session("kb.tools.example");
+  peer.exchange(*session);
+  expect_traffic(peer, *session);
+}
+
+// RFC 8446 section 6.1: either side may end its writing and go on reading.
+TEST_F(Interop, CloseNotifyIsHalfClose) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session);
+  peer.shutdown();
+  peer.exchange(*session);
+  EXPECT_EQ(session->status(), SessionStatus::closed);
+  EXPECT_EQ(session->write(as_bytes("late answer")), 11u);
+  peer.exchange(*session);
+  EXPECT_EQ(peer.received, "late answer");
+  session->close_notify();
+  peer.exchange(*session);
+  EXPECT_TRUE(peer.closed());
+
+  auto ours_first = contexts->make_session("default");
+  OpensslPeer other(client_options());
+  other.exchange(*ours_first);
+  ours_first->close_notify();
+  EXPECT_EQ(ours_first->write(as_bytes("x")), 0u);
+  other.exchange(*ours_first);
+  EXPECT_TRUE(other.closed());
+  other.write("still talking");
+  other.exchange(*ours_first);
+  EXPECT_EQ(other.plain, "still talking");
+}
+
+TEST_F(Interop, TamperedRecordIsRefused) {
+  for (const bool device : {true, false}) {
+    enable_device(device);
+    auto contexts = server();
+    auto session = contexts->make_session("default");
+    OpensslPeer peer(client_options());
+    peer.exchange(*session);
+    ASSERT_TRUE(session->handshake_done());
+    peer.write("precious");
+    std::string wire(4096, '\0');
+    const int n = BIO_read(SSL_get_wbio(peer.ssl()), wire.data(), 4096);
+    ASSERT_GT(n, 10);
+    wire.resize(static_cast<std::size_t>(n));
+    wire[wire.size() - 20] = static_cast<char>(wire[wire.size() - 20] ^ 1);
+    session->feed(as_bytes(wire));
+    std::uint8_t room[64];
+    EXPECT_EQ(session->read(room), 0u);
+    EXPECT_EQ(session->status(), SessionStatus::alert);
+    EXPECT_FALSE(session->alert_from_peer());
+    peer.exchange(*session);
+    EXPECT_NE(peer.error().find("bad record mac"), std::string::npos) << peer.error();
+  }
+}
+
+TEST_F(Interop, GarbageIsRefusedWithAnAlert) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  session->feed(as_bytes("GET / HTTP/1.1\r\nHost: kb.tools.example\r\n\r\n"));
+  session->handshake();
+  EXPECT_EQ(session->status(), SessionStatus::alert);
+  EXPECT_NE(session->error_text(), "");
+}
+
+TEST_F(Interop, ExpensiveStepsAreForeseen) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  EXPECT_FALSE(session->handshake_expensive());
+  OpensslPeer peer(client_options());
+  SSL_do_handshake(peer.ssl());
+  std::string hello(4096, '\0');
+  hello.resize(static_cast<std::size_t>(
+      BIO_read(SSL_get_wbio(peer.ssl()), hello.data(), static_cast<int>(hello.size()))));
+  session->feed(as_bytes(std::string_view(hello).substr(0, 50)));
+  EXPECT_FALSE(session->handshake_expensive());
+  session->handshake();
+  EXPECT_TRUE(session->pending_output().empty());
+  session->feed(as_bytes(std::string_view(hello).substr(50)));
+  EXPECT_TRUE(session->handshake_expensive());
+  session->handshake();
+  EXPECT_FALSE(session->handshake_expensive());
+  EXPECT_FALSE(session->pending_output().empty());
+  peer.exchange(*session);
+  EXPECT_TRUE(session->handshake_done());
+}
+
+TEST_F(Interop, OpenTakesLentBytesWithoutFeed) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session);
+  peer.write(std::string(20'000, 'z'));
+  std::string wire(40'000, '\0');
+  wire.resize(static_cast<std::size_t>(
+      BIO_read(SSL_get_wbio(peer.ssl()), wire.data(), static_cast<int>(wire.size()))));
+  std::string plain;
+  std::vector<std::uint8_t> room(3000);
+  for (ByteSpan rest = as_bytes(wire);;) {
+    const auto opened = session->open(rest.first(std::min<std::size_t>(rest.size(), 1448)), room);
+    rest = rest.subspan(opened.consumed);
+    plain.append(reinterpret_cast<const char*>(room.data()), opened.produced);
+    if (opened.consumed == 0 && opened.produced == 0) break;
+  }
+  EXPECT_EQ(plain, std::string(20'000, 'z'));
+  EXPECT_FALSE(session->has_plaintext());
+}
+
+struct Collector final : CiphertextSink {
+  std::size_t send(ByteSpan bytes) override {
+    const std::size_t n = std::min(bytes.size(), room);
+    room -= n;
+    wire.append(reinterpret_cast<const char*>(bytes.data()), n);
+    return n;
+  }
+  std::string wire;
+  std::size_t room = 10'000;
+};
+
+TEST_F(Interop, SinkComesBeforePendingOutput) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session);
+  Collector sink;
+  session->set_sink(&sink);
+  EXPECT_EQ(session->write(as_bytes(std::string(15'000, 'q'))), 15'000u);
+  EXPECT_EQ(sink.wire.size(), 10'000u);
+  sink.room = 100'000;
+  session->write(as_bytes("end"));  // must not overtake what is pending
+  EXPECT_EQ(sink.wire.size(), 10'000u);
+  BIO_write(SSL_get_rbio(peer.ssl()), sink.wire.data(), static_cast<int>(sink.wire.size()));
+  session->set_sink(nullptr);
+  peer.exchange(*session);
+  EXPECT_EQ(peer.received, std::string(15'000, 'q') + "end");
+}
+
+TEST_F(Interop, LoadErrorsNameTheFile) {
+  auto missing = ServerContexts::load({{"x", "/nonexistent.pem", p256_.key}});
+  ASSERT_FALSE(missing.has_value());
+  EXPECT_NE(missing.error().find("/nonexistent.pem"), std::string::npos);
+  auto mismatched = ServerContexts::load({{"x", p256_.chain, rsa_.key}});
+  ASSERT_FALSE(mismatched.has_value());
+  EXPECT_NE(mismatched.error().find(rsa_.key), std::string::npos) << mismatched.error();
+  EXPECT_FALSE(ServerContexts::load({}).has_value());
+  EXPECT_FALSE(ClientContext::make({"/nonexistent.pem", "", "", false}).has_value());
+}
+
+}  // namespace
+}  // namespace sluice::crypto
