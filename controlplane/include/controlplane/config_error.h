@@ -8,9 +8,10 @@ namespace sluice::control {
 struct ConfigError {
   std::string file;      // empty for REST
   int line = 0;          // from 1; 0 if unknown (REST)
-  int column = 0;
-  std::string pointer;   // RFC 6901 JSON pointer, "/spec/limits/calls"
-  std::string message;   // "calls: expected a whole number from 0 to 1000000000, got \"ten\""
+  int column = 0;        // from 1
+  std::string pointer;   // RFC 6901 JSON pointer, "/spec/limits/calls"; empty: the whole document
+  std::string message;   // "expected a whole number from 0 to 1000000000, got \"ten\""
+  std::string document;  // "service/kb" once kind and name are known; empty for the boot file
 
   // "sluice.yaml:12:5: /ports/agents/mtu: …"
   std::string to_string() const;
