@@ -38,12 +38,14 @@ class ClientOwner final : public SessionOwner {
 
   WOLFSSL* make_ssl(TlsSession& session) override;
   void on_established(TlsSession& session) override;
+  void on_refused(TlsSession& session) override { forget(session); }
   void on_ticket(TlsSession& session) override { remember(session); }
 
  private:
   static int on_ticket_message(WOLFSSL* ssl, const unsigned char* ticket, int size, void* self);
   bool prepare(WOLFSSL* ssl, const std::string& name);
   void remember(TlsSession& session);
+  void forget(const TlsSession& session);
 
   CtxPtr ctx_;
   bool offer_h2_ = false;
@@ -122,16 +124,24 @@ int ClientOwner::on_ticket_message(WOLFSSL* /*ssl*/, const unsigned char* /*tick
 }
 
 void ClientOwner::on_established(TlsSession& session) {
-  // TLS 1.2 sends its ticket inside the handshake.
-  if (session.version() == "TLSv1.2") remember(session);
+  if (session.version() != "TLSv1.3") forget(session);
 }
 
+// Only TLS 1.3: this release of wolfSSL takes the version of a resumed session for the only one,
+// so a remembered 1.2 session would keep the server at 1.2 for ever.
 void ClientOwner::remember(TlsSession& session) {
+  if (session.version() != "TLSv1.3") return;
   Resumption resumption(wolfSSL_get1_session(session.ssl()));
   if (!resumption) return;
-  std::erase_if(remembered_, [&](const auto& e) { return e.first == session.requested_name(); });
+  forget(session);
   if (remembered_.size() >= kRememberedServers) remembered_.pop_front();
   remembered_.emplace_back(session.requested_name(), std::move(resumption));
+}
+
+// Also after a failure: a server that went back to TLS 1.2 breaks on the 1.3 session, and the next
+// attempt must be a full handshake.
+void ClientOwner::forget(const TlsSession& session) {
+  std::erase_if(remembered_, [&](const auto& e) { return e.first == session.requested_name(); });
 }
 
 class ClientContextImpl final : public ClientContext {

@@ -103,7 +103,13 @@ const Certificate& CertificateSet::default_for(std::string_view name) const {
 WOLFSSL* CertificateSet::make_ssl(TlsSession& session) {
   const Certificate& certificate = default_for(session.requested_name());
   session.set_certificate_id(certificate.info.digest);
-  return wolfSSL_new(certificate.ctx.get());
+  WOLFSSL* ssl = wolfSSL_new(certificate.ctx.get());
+  if (ssl == nullptr) return nullptr;
+  // on_alpn() chooses by our preference. When it finds nothing, wolfSSL goes on with this list, and
+  // its option is what makes the handshake fail.
+  char protocols[] = "h2,http/1.1";
+  wolfSSL_UseALPN(ssl, protocols, sizeof(protocols) - 1, WOLFSSL_ALPN_FAILED_ON_MISMATCH);
+  return ssl;
 }
 
 int CertificateSet::on_server_name(WOLFSSL* ssl, int* /*alert*/, void* self) {

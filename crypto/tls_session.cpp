@@ -19,8 +19,10 @@ constexpr std::size_t kOutputBound = 64 * 1024;
 constexpr std::size_t kOutputHardBound = kOutputBound + 64 * 1024;
 constexpr std::uint8_t kHandshakeType = 22;
 
+// RFC 8446 section 5.1. Something that is no record at all gets an impossible size.
 std::size_t record_size(const std::uint8_t* header) {
-  return kRecordHeader + load_be16(header + 3);
+  const bool plausible = header[0] >= 20 && header[0] <= 24 && header[1] == 3;
+  return plausible ? kRecordHeader + load_be16(header + 3) : kMaxRecord + 1;
 }
 
 }  // namespace
@@ -157,7 +159,10 @@ SessionStatus TlsSession::handshake() {
     finish_handshake();
   } else {
     const int error = wolfSSL_get_error(ssl_, result);
-    if (error != WOLFSSL_ERROR_WANT_READ && error != WOLFSSL_ERROR_WANT_WRITE) fail(error);
+    if (error != WOLFSSL_ERROR_WANT_READ && error != WOLFSSL_ERROR_WANT_WRITE) {
+      fail(error);
+      owner_->on_refused(*this);
+    }
   }
   in_limit_ = in_.size();
   return status_;

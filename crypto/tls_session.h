@@ -19,14 +19,16 @@ namespace sluice::crypto {
 
 class TlsSession;
 
-// What a context does for its sessions at three moments.
+// What a context does for its sessions at certain moments.
 class SessionOwner {
  public:
   virtual ~SessionOwner() = default;
   // A new WOLFSSL with names, tickets and ALPN set; nullptr if memory is out.
   virtual WOLFSSL* make_ssl(TlsSession& session) = 0;
-  // The handshake succeeded. A text refuses the peer.
+  // The handshake succeeded.
   virtual void on_established(TlsSession&) {}
+  // The handshake failed.
+  virtual void on_refused(TlsSession&) {}
   // [client] The server sent a ticket, already taken in.
   virtual void on_ticket(TlsSession&) {}
 };

@@ -349,19 +349,45 @@ TEST_F(Interop, TicketSurvivesReload) {
 
 TEST_F(Interop, ClientResumesWithTicket) {
   auto context = client();
-  for (const int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
-    auto options = server_options(p256_);
-    options.max_version = version;
-    OpensslPeer one(options);
-    auto first = context->make_session("kb.tools.example");
-    one.exchange(*first);
-    expect_traffic(one, *first);
-    OpensslPeer two(one, options);
+  OpensslPeer one(server_options(p256_));
+  auto first = context->make_session("kb.tools.example");
+  one.exchange(*first);
+  expect_traffic(one, *first);
+  EXPECT_FALSE(first->resumed());
+  for (int i = 0; i < 3; ++i) {
+    OpensslPeer two(one, server_options(p256_));
     auto second = context->make_session("kb.tools.example");
     two.exchange(*second);
     expect_traffic(two, *second);
-    EXPECT_TRUE(second->resumed()) << version;
-    EXPECT_EQ(SSL_session_reused(two.ssl()), 1) << version;
+    EXPECT_TRUE(second->resumed());
+    EXPECT_EQ(SSL_session_reused(two.ssl()), 1);
+  }
+  OpensslPeer other(server_options(p256_));  // knows nothing of the ticket
+  auto third = context->make_session("kb.tools.example");
+  other.exchange(*third);
+  expect_traffic(other, *third);
+  EXPECT_FALSE(third->resumed());
+}
+
+TEST_F(Interop, ServerGoingBackToTls12CostsOneAttempt) {
+  auto context = client();
+  auto options = server_options(p256_);
+  OpensslPeer one(options);
+  auto first = context->make_session("kb.tools.example");
+  one.exchange(*first);
+  expect_traffic(one, *first);
+  options.max_version = TLS1_2_VERSION;
+  OpensslPeer two(options);
+  auto second = context->make_session("kb.tools.example");
+  two.exchange(*second);
+  EXPECT_EQ(second->status(), SessionStatus::alert);
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    options.max_version = version;
+    OpensslPeer three(options);
+    auto third = context->make_session("kb.tools.example");
+    three.exchange(*third);
+    expect_traffic(three, *third);
+    EXPECT_EQ(third->version(), version == TLS1_2_VERSION ? "TLSv1.2" : "TLSv1.3");
   }
 }
 
