@@ -183,9 +183,14 @@ std::size_t TlsSession::read(MutByteSpan room) { return open({}, room).produced;
 
 Session::Opened TlsSession::open(ByteSpan ciphertext, MutByteSpan room) {
   Opened opened;
-  if (!can_read() || room.empty()) return opened;
+  if (!can_read()) return opened;
   DeviceScope scope(&schedules_);
   lent_ = ciphertext;
+  if (room.empty() && output_size() <= kOutputBound) {
+    std::uint8_t first = 0;
+    const int n = wolfSSL_peek(ssl_, &first, 1);
+    if (n <= 0) settle_read(wolfSSL_get_error(ssl_, n));
+  }
   while (opened.produced < room.size() && output_size() <= kOutputBound) {
     const auto wanted = std::min<std::size_t>(room.size() - opened.produced, 1u << 30);
     const int n = wolfSSL_read(ssl_, room.data() + opened.produced, static_cast<int>(wanted));
@@ -216,7 +221,7 @@ void TlsSession::settle_read(int error) {
 }
 
 bool TlsSession::has_plaintext() const {
-  return ssl_ != nullptr && can_read() && wolfSSL_pending(ssl_) > 0;
+  return can_read() && (in_at_ < in_.size() || wolfSSL_pending(ssl_) > 0);
 }
 
 std::size_t TlsSession::write(ByteSpan bytes) {

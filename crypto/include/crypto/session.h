@@ -58,13 +58,14 @@ class Session {
   virtual std::size_t read(MutByteSpan room) = 0;
   // feed() and read() in one, without the copy of feed(): bytes fed before come first. Only after
   // the handshake. consumed < size means that `room` is full, that output is over its bound, or the
-  // end.
+  // end. With an empty `room` it goes as far as to the next plaintext: alerts, key updates and
+  // tickets on the way take effect.
   struct Opened {
     std::size_t consumed = 0;
     std::size_t produced = 0;
   };
   virtual Opened open(ByteSpan ciphertext, MutByteSpan room) = 0;
-  // True if read() would yield plaintext already decrypted.
+  // True if read() may yield plaintext without more ciphertext.
   virtual bool has_plaintext() const = 0;
   // Plaintext in; seals at most `bytes` into records appended to pending_output(). Returns how much
   // was taken; 0 if output is over its bound.

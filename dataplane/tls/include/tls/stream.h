@@ -44,7 +44,7 @@ class Stream {
  public:
   // Plain.
   explicit Stream(tcp::Connection& tcp);
-  // TLS; `session` is a fresh server or client session.
+  // TLS; `session` is a fresh server or client session. A null one means plain.
   Stream(tcp::Connection& tcp, std::unique_ptr<crypto::Session> session);
   ~Stream();  // closes TCP if still held
   Stream(const Stream&) = delete;
@@ -85,6 +85,9 @@ class Stream {
 
   // Everything written has been acknowledged by the peer's TCP.
   bool drained() const;
+  // Bytes handed to TCP (ciphertext under TLS) that the peer has not acknowledged. Keeps its last
+  // value after the connection was lost: tells whether a request can have reached the peer.
+  std::size_t unacknowledged() const;
   // Ask for another on_ready() in the next turn (work budget used up).
   void mark_ready();
   const tcp::FlowKey& flow() const;
