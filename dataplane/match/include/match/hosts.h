@@ -1,4 +1,5 @@
-// Host and path-prefix to service index, by Hyperscan. Built on the control thread, read by workers.
+// Host and path-prefix to service index, by Hyperscan. Built on the control thread, read by
+// workers.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@
 namespace sluice::match {
 
 struct HostRule {
-  std::string host;    // lower case; "*.example" matches one or more labels before ".example"
-  std::string path;    // prefix, "/" for all
+  std::string host;  // lower case; "*.example" matches one or more labels before ".example"
+  std::string path;  // prefix, "/" for all
   std::uint16_t service;
 };
 
@@ -27,8 +28,9 @@ class HostMatcher {
   HostMatcher& operator=(HostMatcher&&) noexcept;
 
   static constexpr std::uint16_t kNoMatch = 0xffff;
-  // `host` without port, lower case. Exact host before wildcard (longest suffix), then the longest
-  // path prefix (on segment boundaries).
+  // `host` without port, lower case; `path` canonical. Exact host before wildcard (longest suffix),
+  // then the longest path prefix (on segment boundaries) of that host: a host that is listed takes
+  // its whole name, and paths it does not list do not fall back to a wildcard.
   std::uint16_t find(Scratch& scratch, std::string_view host, std::string_view path) const;
 
  private:

@@ -90,6 +90,9 @@ struct UpstreamTls {
   std::string ca_file;       // empty: system roots
   std::string server_name;
   std::string certificate;   // name of a client certificate in the boot file
+  // The crypto::ClientContext the control thread made for these settings; null when they could not
+  // be loaded. Opaque here: policy does not depend on crypto. Only the pointer is shared.
+  std::shared_ptr<void> context;
 };
 
 struct Degrade {
@@ -124,7 +127,8 @@ struct Snapshot {
   std::vector<Issuer> issuers;
   std::vector<AgentClass> classes;
   std::vector<Service> services;
-  match::HostMatcher hosts;  // authority and path prefix -> service index
+  match::HostMatcher hosts;  // authority and path prefix -> service index, protocols http and mcp
+  match::HostMatcher connect_hosts;  // CONNECT target host -> service index, protocol tcp
 };
 
 }  // namespace sluice::policy
