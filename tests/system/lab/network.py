@@ -1,0 +1,112 @@
+"""Two networks and the gateway's namespace between them.
+
+    sl-agents ── veth ── sl-gw ── veth ── sl-tools
+    198.18.1.0/24     (the gateway)     198.18.2.0/24
+    2001:db8:1::/64                     2001:db8:2::/64
+
+The gateway's ends carry no address, no ARP and no IPv6: the kernel there answers and forwards
+nothing, whatever passes was passed by the gateway.
+"""
+
+import os
+import pathlib
+
+from .process import Process, run
+
+AGENTS4, AGENTS6 = "198.18.1", "2001:db8:1::"
+TOOLS4, TOOLS6 = "198.18.2", "2001:db8:2::"
+GATEWAY_AGENTS = (f"{AGENTS4}.1", f"{AGENTS6}1")
+GATEWAY_TOOLS = (f"{TOOLS4}.1", f"{TOOLS6}1")
+AGENT = (f"{AGENTS4}.2", f"{AGENTS6}2")
+TOOL = (f"{TOOLS4}.2", f"{TOOLS6}2")
+
+# What the kernel would leave to hardware that a veth pair does not have.
+OFFLOADS = ("tx", "tso", "gso", "gro")
+
+
+class Namespace:
+    def __init__(self, name):
+        self.name = name
+        run("ip", "netns", "add", name)
+        self.ip("link", "set", "lo", "up")
+
+    def command(self, *command):
+        return ["ip", "netns", "exec", self.name, *map(str, command)]
+
+    def run(self, *command, **kwargs):
+        return run(*self.command(*command), **kwargs)
+
+    def ip(self, *arguments):
+        return run("ip", "-n", self.name, *arguments)
+
+    def start(self, *command, log, **kwargs):
+        return Process(self.command(*command), log, **kwargs)
+
+    def sysctl(self, **settings):
+        for key, value in settings.items():
+            self.run("sysctl", "-qw", f"{key.replace('__', '.')}={value}")
+
+    def remove(self):
+        run("ip", "netns", "del", self.name, check=False)
+
+
+class Network:
+    """Makes the three namespaces; remove() takes them away again."""
+
+    def __init__(self, mtu=1500, tools_vlan=0, suffix=None):
+        suffix = suffix or f"-{os.getpid()}"
+        self.mtu = mtu
+        self.tools_vlan = tools_vlan
+        self.gateway = Namespace(f"sl-gw{suffix}")
+        self.agents = Namespace(f"sl-agents{suffix}")
+        self.tools = Namespace(f"sl-tools{suffix}")
+        self.gateway.sysctl(net__ipv6__conf__all__disable_ipv6=1,
+                            net__ipv6__conf__default__disable_ipv6=1,
+                            net__ipv4__ip_forward=0)
+        self._pair("sl-agents", self.agents, (AGENT, GATEWAY_AGENTS), 0)
+        self._pair("sl-tools", self.tools, (TOOL, GATEWAY_TOOLS), tools_vlan)
+
+    def _pair(self, name, namespace, addresses, vlan):
+        (own4, own6), (gateway4, gateway6) = addresses
+        namespace.sysctl(net__ipv6__conf__default__accept_ra=0)
+        run("ip", "link", "add", name, "netns", self.gateway.name, "mtu", self.mtu, "type", "veth",
+            "peer", "name", "eth0", "netns", namespace.name, "mtu", self.mtu)
+        self.gateway.ip("link", "set", name, "arp", "off", "up")
+        namespace.ip("link", "set", "eth0", "up")
+        off = [word for offload in OFFLOADS for word in (offload, "off")]
+        namespace.run("ethtool", "-K", "eth0", *off)
+        self.gateway.run("ethtool", "-K", name, *off)
+        device = "eth0"
+        if vlan:
+            device = f"eth0.{vlan}"
+            namespace.ip("link", "add", "link", "eth0", "name", device, "type", "vlan", "id", vlan)
+            namespace.ip("link", "set", device, "up")
+        namespace.ip("addr", "add", f"{own4}/24", "dev", device)
+        namespace.ip("addr", "add", f"{own6}/64", "dev", device, "nodad")
+        namespace.ip("route", "add", "default", "via", gateway4)
+        namespace.ip("-6", "route", "add", "default", "via", gateway6)
+
+    @staticmethod
+    def device(name):
+        """The DPDK device string of the gateway's end."""
+        return f"net_af_packet0,iface={name}" if name == "sl-agents" else \
+            f"net_af_packet1,iface={name}"
+
+    def carrier(self, side, up):
+        """Pulls or plugs the cable of "agents" or "tools"."""
+        namespace = getattr(self, side)
+        namespace.ip("link", "set", "eth0", "up" if up else "down")
+        if up:
+            addresses, gateway = ((AGENT, GATEWAY_AGENTS) if side == "agents" else
+                                  (TOOL, GATEWAY_TOOLS))
+            namespace.ip("-6", "addr", "replace", f"{addresses[1]}/64", "dev", "eth0", "nodad")
+            namespace.ip("route", "replace", "default", "via", gateway[0])
+            namespace.ip("-6", "route", "replace", "default", "via", gateway[1])
+
+    def remove(self):
+        for namespace in (self.agents, self.tools, self.gateway):
+            namespace.remove()
+
+
+def exists(name):
+    return pathlib.Path("/run/netns", name).exists()
