@@ -40,7 +40,7 @@ struct VerificationKey {
 
 // From one JWK's members (already split by the caller's JSON parser).
 struct JwkFields {
-  std::string_view kty, crv, kid, alg, x, y, n, e, use;
+  std::string_view kty{}, crv{}, kid{}, alg{}, x{}, y{}, n{}, e{}, use{};
 };
 // Error text names the member and what is accepted.
 std::expected<VerificationKey, std::string> import_jwk(const JwkFields& fields);
@@ -97,10 +97,11 @@ struct TokenClaims {
   std::string_view issuer, jti, txn, subject, actor, agent_class, scope;
   std::array<std::string_view, 8> audiences{};
   std::size_t audience_count = 0;
-  std::int64_t issued_at = 0, expires_at = 0;
-  std::int64_t step_timeout_ms = 0;        // 0: absent
-  std::string_view limits_json;            // raw tctx.limits object, empty if absent
-  std::string_view authorization_details;  // raw array, empty if absent
+  std::int64_t issued_at = 0, expires_at = 0;  // 0: absent
+  std::int64_t not_before = 0;                 // 0: absent
+  std::int64_t step_timeout_ms = 0;            // 0: absent
+  std::string_view limits_json;                // raw tctx.limits object, empty if absent
+  std::string_view authorization_details;      // raw array, empty if absent
 };
 std::expected<TokenClaims, std::string> parse_claims(std::string_view payload_json,
                                                      MutByteSpan unescape_buffer);
