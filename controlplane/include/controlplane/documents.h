@@ -1,4 +1,5 @@
-// Resource documents (contract section 3): parse, validate as a whole, compile to a policy snapshot.
+// Resource documents (contract section 3): parse, validate as a whole, compile to a policy
+// snapshot.
 #pragma once
 
 #include <boost/json.hpp>
@@ -24,15 +25,17 @@ std::optional<Kind> parse_kind(std::string_view text);
 struct Document {
   Kind kind = Kind::service;
   std::string name;
-  std::uint64_t generation = 0;              // set by the store
+  std::uint64_t generation = 0;  // set by the store
   std::map<std::string, std::string> labels;
-  boost::json::object spec;                  // as given (defaults not filled in)
+  boost::json::object spec;  // as given (defaults not filled in)
 };
 
 // One document: kind, name, labels, spec; unknown keys, wrong types and impossible values refused.
 // status and generation in the input are ignored (they are the server's).
 std::expected<Document, std::vector<ConfigError>> parse_document(const boost::json::value& json);
 boost::json::object to_json(const Document& document);
+// JSON Schema (2020-12) of this kind's spec, for the API description.
+boost::json::object schema_json(Kind kind);
 
 // Every *.yaml in the folder, several documents per file allowed, in name order.
 std::expected<std::vector<Document>, std::vector<ConfigError>> load_documents(
@@ -46,13 +49,15 @@ struct CompileInput {
   const std::vector<Document>& documents;
   std::uint64_t generation = 0;
   policy::Issuer builtin_issuer;  // name and issuer "sluice", with its public key
-  // Resolved names; an endpoint whose host is an address needs no entry.
+  // Resolved names, in lower case; an endpoint whose host is an address needs no entry.
   const std::map<std::string, std::vector<IpAddress>>& resolved;
 };
 // Checks across documents too (duplicate hosts and paths, unknown services in alternatives, …).
 std::expected<std::unique_ptr<policy::Snapshot>, std::vector<ConfigError>> compile(
     const CompileInput& input);
-// Endpoint host names (not addresses) that documents mention.
+// What is allowed but probably not meant, one line each: allow rules that match nothing.
+std::vector<std::string> remarks(const policy::Snapshot& snapshot);
+// Endpoint host names, in lower case (not addresses) that documents mention.
 std::vector<std::string> names_to_resolve(const std::vector<Document>& documents);
 
 }  // namespace sluice::control
