@@ -1,0 +1,134 @@
+// ICMP and ICMPv6: echo, errors about our flows, and the few errors we send.
+
+#include "packet/icmp.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "interface_impl.h"
+#include "packet/checksum.h"
+#include "packet/udp.h"
+
+namespace sluice::ip {
+
+InputResult Interface::Impl::icmp_input(const packet::ParsedFrame& parsed, ByteSpan icmp) {
+  const bool ipv6 = parsed.ipv6();
+  // NICs rarely sum ICMP; what they say of it is not trusted.
+  const bool sums = ipv6 ? packet::l4_checksum_ok(parsed.source, parsed.destination,
+                                                  packet::kProtocolIcmpv6, icmp)
+                         : packet::checksum_ok(icmp);
+  if (!sums) return dropped(Drop::drop_l4_checksum);
+  const std::uint8_t type = parsed.icmp_type;
+  if (ipv6 && packet::is_neighbour_discovery(type)) return nd_input(parsed, icmp);
+  if (ipv6 && type == packet::kIcmpv6MldQuery) {
+    // RFC 3810 section 6.2: only from this link.
+    if (parsed.ttl != 1 || !parsed.source.is_link_local()) return dropped(Drop::drop_nd);
+    if (report_limit.allow(now)) send_group_report();
+    return {};
+  }
+  if (type == (ipv6 ? packet::kIcmpv6Echo : packet::kIcmpEcho)) return echo(parsed, icmp);
+  if (packet::is_icmp_error(ipv6, type)) return icmp_error(parsed, icmp);
+  return dropped(Drop::drop_icmp);
+}
+
+// RFC 1122 section 3.2.2.6, RFC 4443 section 4.2. Never for multicast: one packet in, many out.
+InputResult Interface::Impl::echo(const packet::ParsedFrame& parsed, ByteSpan icmp) {
+  if (!is_local(parsed.destination) || parsed.source.is_unspecified()) {
+    return dropped(Drop::drop_icmp);
+  }
+  if (!echo_limit.allow(now)) return dropped(Drop::drop_icmp_rate);
+  const bool ipv6 = parsed.ipv6();
+  const MutByteSpan room = begin_counted(
+      parsed.destination, parsed.source,
+      {.protocol = ipv6 ? packet::kProtocolIcmpv6 : packet::kProtocolIcmp}, icmp.size());
+  if (room.empty()) return {};
+  std::memcpy(room.data(), icmp.data(), icmp.size());
+  room[0] = ipv6 ? packet::kIcmpv6EchoReply : packet::kIcmpEchoReply;
+  store_be16(&room[2], 0);
+  end();
+  counters.add(Counter::icmp_echo_answered);
+  return {};
+}
+
+// RFC 5927 section 4: the rest of the checks, on the sequence number, are TCP's.
+InputResult Interface::Impl::icmp_error(const packet::ParsedFrame& parsed, ByteSpan icmp) {
+  const auto error = packet::parse_icmp_error(parsed.ipv6(), icmp);
+  if (!error) return dropped(error.error());
+  if (error->source != parsed.destination || !is_local(error->source)) {
+    return dropped(Drop::drop_icmp);
+  }
+  // What we sent was never larger than our own MTU.
+  if (error->mtu >= config.mtu) return dropped(Drop::drop_icmp);
+  counters.add(Counter::icmp_errors_received);
+  InputResult result;
+  result.kind = InputResult::Kind::icmp_error;
+  result.error = *error;
+  return result;
+}
+
+void Interface::Impl::send_error(const IpAddress& local, const IpAddress& remote, ErrorKind kind,
+                                 ByteSpan quoted_header, ByteSpan quoted_payload) {
+  if (remote.is_unspecified() || !error_limit.allow(now)) {
+    counters.add(Counter::drop_icmp_rate);
+    return;
+  }
+  const bool ipv6 = remote.is_v6();
+  // RFC 1812 section 4.3.2.3 and RFC 4443 section 2.4 (c): as much as fits these sizes.
+  const std::size_t room_for_quote =
+      ipv6 ? packet::kIpv6MinimumMtu - packet::kIpv6Header - packet::kIcmpHeader
+           : 576 - packet::kIpv4Header - packet::kIcmpHeader;
+  quoted_payload =
+      quoted_payload.first(std::min(quoted_payload.size(), room_for_quote - quoted_header.size()));
+  const MutByteSpan room = begin_counted(
+      local, remote, {.protocol = ipv6 ? packet::kProtocolIcmpv6 : packet::kProtocolIcmp},
+      packet::kIcmpHeader + quoted_header.size() + quoted_payload.size());
+  if (room.empty()) return;
+  ByteWriter w(room);
+  w.u8(kind.type);
+  w.u8(kind.code);
+  w.be16(0);
+  w.be32(kind.field);
+  w.bytes(quoted_header);
+  w.bytes(quoted_payload);
+  end();
+  counters.add(Counter::icmp_errors_sent);
+}
+
+// RFC 1122 section 4.1.3.1. The datagram may have been reassembled, so its header is made anew.
+void Interface::Impl::refuse_udp(const LocalPacket& packet) {
+  std::array<std::uint8_t, packet::kIpv6Header> raw{};
+  const bool ipv6 = packet.source.is_v6();
+  const MutByteSpan header =
+      MutByteSpan{raw}.first(ipv6 ? packet::kIpv6Header : packet::kIpv4Header);
+  if (ipv6) {
+    packet::write_ipv6(header, {.source = packet.source,
+                                .destination = packet.destination,
+                                .next_header = packet.protocol,
+                                .hop_limit = packet.ttl,
+                                .payload = packet.bytes.size()});
+  } else {
+    packet::write_ipv4(header, {.source = packet.source,
+                                .destination = packet.destination,
+                                .protocol = packet.protocol,
+                                .ttl = packet.ttl,
+                                .payload = packet.bytes.size()});
+  }
+  const ErrorKind kind =
+      ipv6 ? ErrorKind{packet::kIcmpv6Unreachable, packet::kIcmpv6PortUnreachable, 0}
+           : ErrorKind{packet::kIcmpUnreachable, packet::kIcmpPortUnreachable, 0};
+  send_error(packet.destination, packet.source, kind, header, packet.bytes);
+}
+
+// RFC 1122 section 3.2.2.1; RFC 8200 section 4 with the pointer at the next-header field.
+void Interface::Impl::refuse_protocol(const packet::ParsedFrame& parsed, ByteSpan l3) {
+  if (parsed.ipv6() && (parsed.l4_offset - parsed.l3_offset != packet::kIpv6Header ||
+                        parsed.protocol == packet::kNoNextHeader)) {
+    return;
+  }
+  const ErrorKind kind =
+      parsed.ipv6() ? ErrorKind{packet::kIcmpv6ParameterProblem, 1, 6}
+                    : ErrorKind{packet::kIcmpUnreachable, packet::kIcmpProtocolUnreachable, 0};
+  send_error(parsed.destination, parsed.source, kind, {}, l3);
+}
+
+}  // namespace sluice::ip
