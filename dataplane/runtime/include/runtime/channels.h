@@ -64,8 +64,8 @@ class SpscRing {
 // Control -> one worker.
 struct Command {
   enum class Kind : std::uint8_t {
-    stop,         // finish: RST what is open, leave the loop
-    drain,        // stop accepting, GOAWAY, finish what runs
+    stop,   // finish: RST what is open, leave the loop
+    drain,  // stop accepting, GOAWAY, finish what runs
     undrain,
     cancel_task,  // end calls in flight of task `id`
   };

@@ -16,7 +16,7 @@
 namespace sluice::runtime {
 
 // Wakes one sleeping worker. Producers first make the work visible (push to the ring), then call
-// wake(); it costs one load unless the worker sleeps.
+// wake(); it costs one locked instruction unless the worker sleeps. Call it once per burst.
 class Waker {
  public:
   Waker();
@@ -28,7 +28,7 @@ class Waker {
 
  private:
   friend class IdleLadder;
-  std::atomic<bool> asleep_{false};  // worker: writes; others: read
+  std::atomic<bool> asleep_{false};  // worker: sets; whoever wakes it: clears
   int fd_ = -1;
 };
 
@@ -73,6 +73,7 @@ class IdleLadder {
   static constexpr std::size_t kMaxSources = 32;
 
   void sleep(Micros longest);
+  void forgive(pollfd& descriptor);
 
   unsigned worker_;
   Qsbr& qsbr_;
