@@ -1,0 +1,156 @@
+// ICMP: RFC 792, RFC 1122 section 3.2.2, RFC 4443, RFC 5927.
+
+#include "fixture.h"
+
+namespace sluice::ip::test {
+namespace {
+
+class IcmpTest : public InterfaceTest {
+ protected:
+  // Both families have the peer's MAC, so that answers leave at once.
+  void SetUp() override {
+    in(arp_frame(packet::ArpOperation::request, kPeerMac, "198.18.1.2", "198.18.1.1"), at(0));
+    Bytes ns(32);
+    ns[0] = packet::kIcmpv6NeighbourSolicitation;
+    const IpAddress us = ip("2001:db8:1::1");
+    std::copy(us.mapped().begin(), us.mapped().end(), ns.begin() + 8);
+    ns[24] = 1;
+    ns[25] = 1;
+    std::copy(kPeerMac.octets.begin(), kPeerMac.octets.end(), ns.begin() + 26);
+    in(ip_frame(ip("2001:db8:1::2"), us, 58, ns, kOurMac, 255), at(0));
+    sink.sent.clear();
+  }
+  static Bytes error_about(const Bytes& sent, std::uint8_t type, std::uint8_t code,
+                           std::uint32_t field = 0) {
+    Bytes icmp(8);
+    icmp[0] = type;
+    icmp[1] = code;
+    store_be32(&icmp[4], field);
+    icmp.insert(icmp.end(), sent.begin() + 14, sent.end());
+    return icmp;
+  }
+};
+
+TEST_F(IcmpTest, EchoIsAnsweredRfc1122Section3_2_2_6) {
+  for (const bool ipv6 : {false, true}) {
+    const IpAddress peer = ip(ipv6 ? "2001:db8:1::2" : "198.18.1.2");
+    const IpAddress us = ip(ipv6 ? "2001:db8:1::1" : "198.18.1.1");
+    const std::uint8_t protocol = ipv6 ? 58 : 1;
+    const Bytes request = echo_request(ipv6);
+    EXPECT_EQ(in(ip_frame(peer, us, protocol, request), at(1)).kind, InputResult::Kind::consumed);
+    const Bytes frame = next();
+    const packet::ParsedFrame p = check(frame);
+    EXPECT_EQ(p.source, us);
+    EXPECT_EQ(p.destination, peer);
+    EXPECT_EQ(p.icmp_type, ipv6 ? 129 : 0);
+    const ByteSpan reply = p.l4(frame);
+    ASSERT_EQ(reply.size(), request.size());
+    EXPECT_TRUE(std::equal(reply.begin() + 4, reply.end(), request.begin() + 4));
+  }
+  EXPECT_EQ(count(Counter::icmp_echo_answered), 2u);
+}
+
+TEST_F(IcmpTest, EchoToGroupsIsNotAnswered) {
+  in(ip_frame(ip("198.18.1.2"), ip("198.18.1.255"), 1, echo_request(false), packet::kBroadcastMac),
+     at(1));
+  in(ip_frame(ip("2001:db8:1::2"), ip("ff02::1"), 58, echo_request(true),
+              {{0x33, 0x33, 0, 0, 0, 1}}),
+     at(1));
+  EXPECT_TRUE(sink.sent.empty());
+}
+
+TEST_F(IcmpTest, WrongChecksumIsDropped) {
+  Bytes frame = ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 1, echo_request(false));
+  frame.back() ^= 1;
+  EXPECT_EQ(in(frame, at(1)).drop, Drop::drop_l4_checksum);
+}
+
+TEST_F(IcmpTest, EchoIsRateLimited) {
+  const Bytes frame = ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 1, echo_request(false));
+  for (int i = 0; i < 300; ++i) in(frame, at(1));
+  EXPECT_EQ(sink.sent.size(), 100u);
+  EXPECT_EQ(count(Counter::drop_icmp_rate), 200u);
+  for (int i = 0; i < 300; ++i) in(frame, at(1.01));
+  EXPECT_EQ(sink.sent.size(), 110u);  // 1000 a second
+}
+
+TEST_F(IcmpTest, ErrorsAboutOurFlowsAreHandedUp) {
+  const IpAddress us = ip("198.18.1.1");
+  const Bytes ours = ip_frame(us, ip("203.0.113.9"), 6, tcp_segment());
+  InputResult r = in(ip_frame(ip("198.18.1.254"), us, 1, error_about(ours, 3, 4, 1400)), at(1));
+  ASSERT_EQ(r.kind, InputResult::Kind::icmp_error);
+  EXPECT_EQ(r.error.source, us);
+  EXPECT_EQ(r.error.destination, ip("203.0.113.9"));
+  EXPECT_EQ(r.error.source_port, 40000);
+  EXPECT_EQ(r.error.mtu, 1400);
+  EXPECT_GE(r.error.quoted.size(), 8u);
+  r = in(ip_frame(ip("198.18.1.254"), us, 1, error_about(ours, 3, 3)), at(1));
+  EXPECT_TRUE(r.error.hard);
+
+  const IpAddress us6 = ip("2001:db8:1::1");
+  const Bytes ours6 = ip_frame(us6, ip("2001:db8:9::9"), 6, tcp_segment());
+  r = in(ip_frame(ip("2001:db8:1::fe"), us6, 58, error_about(ours6, 2, 0, 1300)), at(1));
+  ASSERT_EQ(r.kind, InputResult::Kind::icmp_error);
+  EXPECT_EQ(r.error.mtu, 1300);
+  EXPECT_EQ(count(Counter::icmp_errors_received), 3u);
+}
+
+TEST_F(IcmpTest, ErrorsAboutOthersAreDropped) {
+  const IpAddress us = ip("198.18.1.1");
+  const Bytes theirs = ip_frame(ip("198.18.1.7"), ip("203.0.113.9"), 6, tcp_segment());
+  EXPECT_EQ(in(ip_frame(ip("198.18.1.254"), us, 1, error_about(theirs, 3, 1)), at(1)).drop,
+            Drop::drop_icmp);
+  const Bytes ours = ip_frame(us, ip("203.0.113.9"), 6, tcp_segment());
+  // "Too big" for less than a packet of ours can be.
+  EXPECT_EQ(in(ip_frame(ip("198.18.1.254"), us, 1, error_about(ours, 3, 4, 1500)), at(1)).drop,
+            Drop::drop_icmp);
+  EXPECT_EQ(in(ip_frame(ip("198.18.1.254"), us, 1, error_about(ours, 5, 1)), at(1)).drop,
+            Drop::drop_icmp);  // redirect
+}
+
+TEST_F(IcmpTest, RefusedUdpIsToldRfc1122Section4_1_3_1) {
+  for (const bool ipv6 : {false, true}) {
+    const IpAddress peer = ip(ipv6 ? "2001:db8:1::2" : "198.18.1.2");
+    const IpAddress us = ip(ipv6 ? "2001:db8:1::1" : "198.18.1.1");
+    const Bytes frame = ip_frame(peer, us, 17, udp_datagram(1300));
+    const InputResult r = in(frame, at(1));
+    ASSERT_EQ(r.kind, InputResult::Kind::packet);
+    net->refuse_udp(r.packet, at(1));
+    const Bytes error = next();
+    const packet::ParsedFrame p = check(error);
+    EXPECT_LE(p.l3_length, ipv6 ? 1280 : 576);
+    const auto parsed = packet::parse_icmp_error(ipv6, p.l4(error));
+    ASSERT_TRUE(parsed.has_value());
+    EXPECT_EQ(parsed->source, peer);
+    EXPECT_EQ(parsed->destination, us);
+    EXPECT_EQ(parsed->destination_port, 53);
+    EXPECT_TRUE(parsed->hard);
+  }
+  EXPECT_EQ(count(Counter::drop_no_listener), 2u);
+}
+
+TEST_F(IcmpTest, UnknownProtocolIsToldRfc1122Section3_2_2_1) {
+  EXPECT_EQ(in(ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 132, Bytes(16)), at(1)).drop,
+            Drop::drop_protocol);
+  Bytes error = next();
+  packet::ParsedFrame p = check(error);
+  EXPECT_EQ(p.l4(error)[0], 3);
+  EXPECT_EQ(p.l4(error)[1], 2);
+  // RFC 4443 section 3.4: code 1, pointing at the next-header field.
+  in(ip_frame(ip("2001:db8:1::2"), ip("2001:db8:1::1"), 132, Bytes(16)), at(1));
+  error = next();
+  p = check(error);
+  EXPECT_EQ(p.l4(error)[0], 4);
+  EXPECT_EQ(p.l4(error)[1], 1);
+  EXPECT_EQ(load_be32(&p.l4(error)[4]), 6u);
+}
+
+TEST_F(IcmpTest, ErrorsWeSendAreRateLimited) {
+  const Bytes frame = ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 132, Bytes(16));
+  for (int i = 0; i < 100; ++i) in(frame, at(1));
+  EXPECT_EQ(sink.sent.size(), 10u);
+  EXPECT_EQ(count(Counter::drop_icmp_rate), 90u);
+}
+
+}  // namespace
+}  // namespace sluice::ip::test
