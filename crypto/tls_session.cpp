@@ -170,6 +170,7 @@ SessionStatus TlsSession::handshake() {
 
 void TlsSession::finish_handshake() {
   done_ = true;
+  resumed_ = wolfSSL_session_reused(ssl_) != 0;
   owner_->on_established(*this);
   wolfSSL_FreeArrays(ssl_);
   status_ = in_at_ < in_.size() ? SessionStatus::data : SessionStatus::want;
@@ -291,8 +292,6 @@ std::string_view TlsSession::alpn() const {
   if (wolfSSL_ALPN_GetProtocol(ssl_, &name, &size) != WOLFSSL_SUCCESS || name == nullptr) return {};
   return {name, size};
 }
-
-bool TlsSession::resumed() const { return done_ && wolfSSL_session_reused(ssl_) != 0; }
 
 std::string_view TlsSession::version() const {
   return ssl_ != nullptr ? wolfSSL_get_version(ssl_) : std::string_view{};

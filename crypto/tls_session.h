@@ -59,7 +59,7 @@ class TlsSession final : public Session {
 
   std::string_view alpn() const override;
   std::string_view server_name() const override { return name_; }
-  bool resumed() const override;
+  bool resumed() const override { return resumed_; }
   std::string_view version() const override;
   std::string_view cipher() const override;
   std::string_view error_text() const override { return error_text_.data(); }
@@ -99,6 +99,7 @@ class TlsSession final : public Session {
   SessionStatus status_ = SessionStatus::want;
   bool server_;
   bool done_ = false;
+  bool resumed_ = false;
   bool hello_sent_ = false;
   bool notified_ = false;
   bool alert_from_peer_ = false;
