@@ -31,6 +31,8 @@ IpAddress IpAddress::v6(std::span<const std::uint8_t, 16> network_order) {
 std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   std::array<char, INET6_ADDRSTRLEN + 1> z{};
   if (text.empty() || text.size() >= z.size()) return std::nullopt;
+  // inet_pton() would stop at a NUL and never see what hides behind it.
+  if (text.find('\0') != std::string_view::npos) return std::nullopt;
   std::memcpy(z.data(), text.data(), text.size());
   std::array<std::uint8_t, 16> raw{};
   if (inet_pton(AF_INET, z.data(), raw.data()) == 1) return v4(load_be32(raw.data()));
