@@ -154,8 +154,11 @@ class Gateway:
         body = {"agent_class": agent_class, "subject": "agent-1", "ttl_s": 300, **fields}
         return self.ok("POST", "/v1/tasks", body, expect=(201,))
 
+    def ctl_command(self):
+        return [str(binary("sluicectl")), "--socket", str(self.socket)]
+
     def ctl(self, *arguments, check=True):
-        return run(binary("sluicectl"), "--socket", self.socket, *arguments, check=check)
+        return run(*self.ctl_command(), *arguments, check=check)
 
     # -- what it says of itself
 

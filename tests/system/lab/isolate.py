@@ -43,68 +43,72 @@ def scratch(prefix="sluice-lab"):
     """A temporary folder that names its owner, so that a later run can clear up after a kill -9."""
     base = pathlib.Path(tempfile.gettempdir())
     for old in base.glob(f"{prefix}.*.*"):
-        owner = old.name.split(".")[1]
-        if owner.isdigit() and not pathlib.Path(f"/proc/{owner}").exists():
+        owners = [old.name.split(".")[1]]
+        if (old / "pid").exists():  # who stayed after the starter was let go
+            owners.append((old / "pid").read_text().strip())
+        if not any(o.isdigit() and pathlib.Path(f"/proc/{o}").exists() for o in owners):
             shutil.rmtree(old, ignore_errors=True)
     return pathlib.Path(tempfile.mkdtemp(prefix=f"{prefix}.{os.getpid()}.", dir=base))
 
 
-def isolate(keep=None):
-    """Returns in the isolated process with its scratch folder; the caller's process waits for it.
-
-    keep: a path. When the isolated process creates that file, the caller's process returns control
-    to the shell with exit code 0 and the isolated one stays until it is told to end.
-    """
+def isolate():
+    """Returns in the isolated process; the caller's process waits for it and takes its exit code."""
     if os.geteuid() != 0:
         sys.exit("Network namespaces need root: run this as root.")
     folder = scratch()
-    ready_read, ready_write = os.pipe()
+    verdict_read, verdict_write = os.pipe()
     _call("unshare", _libc.unshare(CLONE_NEWNS | CLONE_NEWPID))
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
     child = os.fork()
     if child != 0:
-        os.close(ready_write)
-        _wait(child, folder, ready_read)
-    os.close(ready_read)
-    if not keep:
-        die_with_parent()
+        os.close(verdict_write)
+        (folder / "pid").write_text(f"{child}\n")
+        _wait(child, folder, verdict_read)
+    os.close(verdict_read)
+    die_with_parent()
     os.makedirs("/run/netns", exist_ok=True)
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     _mount("tmpfs", "/run/netns", "tmpfs", MS_NOSUID | MS_NODEV)
-    # As first process of its namespace it has no default handlers: a plain exit must be asked for.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # The first process of a PID namespace gets only the signals it has handlers for.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda n, _frame: sys.exit(128 + n))
-    signal.signal(signal.SIGINT, lambda n, _frame: sys.exit(128 + n))
     os.environ["SLUICE_LAB"] = str(folder)
-    return Isolated(folder, ready_write)
+    return Isolated(folder, verdict_write)
 
 
 class Isolated:
-    def __init__(self, folder, release_fd):
+    def __init__(self, folder, verdict_fd):
         self.folder = folder
-        self._release_fd = release_fd
+        self._verdict_fd = verdict_fd
 
-    def release_caller(self):
-        """Gives the shell back; this process stays in the background and owns the folder now."""
+    def detach(self, code):
+        """Gives the shell back with this exit code; this process stays and owns the folder now."""
+        sys.stdout.flush()
+        _libc.prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)
         os.setsid()
-        os.write(self._release_fd, b"k")
-        os.close(self._release_fd)
+        with open(self.folder / "background.log", "ab") as log:
+            for descriptor in (1, 2):
+                os.dup2(log.fileno(), descriptor)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.write(self._verdict_fd, bytes([code]))
+        os.close(self._verdict_fd)
         atexit.register(shutil.rmtree, self.folder, True)
 
 
-def _wait(child, folder, ready_read):
-    def forward(number, _frame):
+def _wait(child, folder, verdict_read):
+    def forward(_number, _frame):
         try:
-            os.kill(child, signal.SIGTERM if number != signal.SIGKILL else number)
+            os.kill(child, signal.SIGTERM)
         except ProcessLookupError:
             pass
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, forward)
-    if os.read(ready_read, 1) == b"k":
-        os._exit(0)
+    verdict = os.read(verdict_read, 1)
+    if verdict:
+        os._exit(verdict[0])
     _, status = os.waitpid(child, 0)
     shutil.rmtree(folder, ignore_errors=True)
     code = os.waitstatus_to_exitcode(status)
-    sys.stdout.flush()
     os._exit(code if code >= 0 else 128 - code)

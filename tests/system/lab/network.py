@@ -8,7 +8,6 @@ The gateway's ends carry no address, no ARP and no IPv6: the kernel there answer
 nothing, whatever passes was passed by the gateway.
 """
 
-import os
 import pathlib
 
 from .process import Process, run
@@ -54,7 +53,7 @@ class Network:
     """Makes the three namespaces; remove() takes them away again."""
 
     def __init__(self, mtu=1500, tools_vlan=0, suffix=None):
-        suffix = suffix or f"-{os.getpid()}"
+        suffix = suffix or ""
         self.mtu = mtu
         self.tools_vlan = tools_vlan
         self.gateway = Namespace(f"sl-gw{suffix}")
