@@ -40,7 +40,9 @@ void check_gateways(const Node& port, const std::string& pointer,
     const Node& node = gateways[i];
     const auto gateway = node.type == Node::Type::text ? IpAddress::parse(node.text) : std::nullopt;
     if (!gateway) continue;
-    const std::string at = child(pointer, "gateway");
+    const std::string list = child(pointer, "gateway");
+    const std::string at = gateways.size() == 1 ? list : child(list, i);
+    if (errors.mentions(at)) continue;
     bool on_link = false;
     bool ours = false;
     bool family = false;
@@ -77,6 +79,7 @@ void check_addresses(const Entry& port, const std::string& pointer, std::vector<
     const auto prefix = node.type == Node::Type::text ? IpPrefix::parse(node.text) : std::nullopt;
     if (!prefix) continue;
     const std::string at = child(child(pointer, "addresses"), i);
+    if (errors.mentions(at)) continue;
     const auto clash = std::find_if(all.begin(), all.end(), [&](const PortAddress& other) {
       if (other.prefix.address == prefix->address) {
         // Every link has its own fe80::/10.
@@ -87,10 +90,7 @@ void check_addresses(const Entry& port, const std::string& pointer, std::vector<
              other.prefix.address.is_v4() == prefix->address.is_v4() &&
              overlap(other.prefix, *prefix);
     });
-    // A repeated text is reported by the list's own check.
-    const bool same_text =
-        clash != all.end() && clash->port == port.key && clash->prefix == *prefix;
-    if (clash != all.end() && !same_text) {
+    if (clash != all.end()) {
       const bool same = clash->prefix.address == prefix->address;
       errors.add(node, at,
                  same ? prefix->address.to_string() + " is already given at " + clash->pointer

@@ -82,8 +82,13 @@ std::expected<BootConfig, std::vector<ConfigError>> parse_boot_config(const std:
   }
   Node root;
   if (!documents->empty()) root = std::move(documents->front());
+  if (root.type == Node::Type::null) {
+    errors.add(root, "", "the file is empty; expected " + expected_text(boot_value()));
+    return std::unexpected(errors.take());
+  }
   validate(root, boot_value(), "", errors);
   apply_defaults(root, boot_value());
+  errors.one_per_value();
   check_boot_combinations(root, errors);
   if (!errors.empty()) return std::unexpected(errors.take());
   return read_config(root, file);

@@ -14,7 +14,8 @@ constexpr std::int64_t kDayMs = 86'400'000;
 
 const Schema& jwks_schema() {
   static const Schema s{
-      "jwks", {{"keys", list_of(anything(), 1, 64), "public keys, RFC 7517 section 4", true, {}}}};
+      "jwks",
+      {{"keys", list_of(anything("a JWK"), 1, 64), "public keys, RFC 7517 section 4", true, {}}}};
   return s;
 }
 
@@ -292,9 +293,9 @@ const Schema& envelope_schema() {
                   "a label of 1 to 128 characters from letters, digits and \"-_./\"", text(0, 256),
                   0, 64),
            "free text for people and tools"},
-          {"spec", anything(), "its settings", true},
-          {"generation", anything(), "set by the server, ignored"},
-          {"status", anything(), "set by the server, ignored"},
+          {"spec", anything("a mapping of what the kind has"), "its settings", true},
+          {"generation", anything("anything"), "set by the server, ignored"},
+          {"status", anything("anything"), "set by the server, ignored"},
       }};
   return s;
 }

@@ -27,6 +27,7 @@ std::optional<Document> read_document(const Node& node, const std::string& file,
     validate(*spec, spec_value(*kind), "/spec", errors);
     Node full = *spec;
     apply_defaults(full, spec_value(*kind));
+    errors.one_per_value();
     check_combinations(*kind, full, "/spec", errors);
   }
   if (kind == Kind::issuer && name == "sluice") {

@@ -1,6 +1,8 @@
 #include "node.h"
 
+#include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace sluice::control {
 
@@ -56,7 +58,7 @@ std::string describe(const Node& node) {
 }
 
 void Errors::add(int line, int column, std::string pointer, std::string message) {
-  if (full()) return;
+  if (full() || (one_per_value_ && mentions(pointer))) return;
   ConfigError e;
   e.file = file_;
   e.line = line;
@@ -65,22 +67,20 @@ void Errors::add(int line, int column, std::string pointer, std::string message)
   e.message = std::move(message);
   e.document = document_;
   list_.push_back(std::move(e));
-  if (full()) list_.back().message += " (more problems are not listed)";
 }
 
-void Errors::append(std::vector<ConfigError> more) {
-  for (ConfigError& e : more) {
-    if (full()) return;
-    list_.push_back(std::move(e));
-  }
+std::vector<ConfigError> Errors::take() {
+  std::stable_sort(list_.begin(), list_.end(), [](const ConfigError& a, const ConfigError& b) {
+    return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+  });
+  if (full()) list_.back().message += " (more problems are not listed)";
+  return std::move(list_);
 }
 
 bool Errors::mentions(std::string_view pointer) const {
   for (const ConfigError& e : list_) {
-    if (e.pointer == pointer ||
-        (e.pointer.starts_with(pointer) && e.pointer[pointer.size()] == '/')) {
-      return true;
-    }
+    if (!e.pointer.starts_with(pointer)) continue;
+    if (e.pointer.size() == pointer.size() || e.pointer[pointer.size()] == '/') return true;
   }
   return false;
 }

@@ -55,18 +55,22 @@ class Errors {
   void add(const Node& at, std::string pointer, std::string message) {
     add(at.line, at.column, std::move(pointer), std::move(message));
   }
-  void append(std::vector<ConfigError> more);
+  // From here on a value that something is said about gets no second message: rules that join
+  // settings would only repeat what is wrong with one of them.
+  void one_per_value() { one_per_value_ = true; }
   bool empty() const { return list_.empty(); }
   bool full() const { return list_.size() >= kMax; }
   // Is something already said about this value or what is in it?
   bool mentions(std::string_view pointer) const;
-  std::vector<ConfigError> take() { return std::move(list_); }
+  // In the order of the text.
+  std::vector<ConfigError> take();
 
  private:
   static constexpr std::size_t kMax = 64;
   std::string file_;
   std::string document_;
   std::vector<ConfigError> list_;
+  bool one_per_value_ = false;
 };
 
 // pointer + "/" + key, escaped by RFC 6901 section 3.

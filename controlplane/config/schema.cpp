@@ -61,7 +61,11 @@ Value map_of(TextCheck key_check, std::string_view expected_key, Value element,
   v.expected = expected_key;
   return v;
 }
-Value anything() { return {}; }
+Value anything(std::string_view expected) {
+  Value v;
+  v.expected = expected;
+  return v;
+}
 Value distinct(Value list) {
   list.unique = true;
   return list;
@@ -100,12 +104,20 @@ void mismatch(const Node& node, const Value& value, const std::string& pointer, 
   errors.add(node, pointer, "expected " + expected_text(value) + ", got " + describe(node) + why);
 }
 
+// Would the scalar do if it were text?
+bool fits_as_text(Node node, const Value& value) {
+  node.type = Node::Type::text;
+  Errors errors("");
+  validate(node, value, "", errors);
+  return errors.empty();
+}
+
 void validate_text(const Node& node, const Value& value, const std::string& pointer,
                    Errors& errors) {
   if (node.type != Node::Type::text) {
-    const bool scalar = node.type == Node::Type::integer || node.type == Node::Type::number ||
-                        node.type == Node::Type::boolean;
-    return mismatch(node, value, pointer, errors, scalar ? "; put it in quotes" : "");
+    const bool number = node.type == Node::Type::integer || node.type == Node::Type::number;
+    return mismatch(node, value, pointer, errors,
+                    number && fits_as_text(node, value) ? "; put it in quotes" : "");
   }
   if (!value.choices.empty()) {
     if (std::find(value.choices.begin(), value.choices.end(), node.text) != value.choices.end()) {
@@ -130,13 +142,14 @@ void validate_list(const Node& node, const Value& value, const std::string& poin
                    Errors& errors) {
   if (node.type != Node::Type::list) {
     if (value.lone) return validate(node, *value.element, pointer, errors);
-    return mismatch(node, value, pointer, errors);
+    const bool scalar = node.type != Node::Type::null && node.type != Node::Type::map;
+    return mismatch(node, value, pointer, errors, scalar ? "; write [" + describe(node) + "]" : "");
   }
   const auto count = static_cast<std::int64_t>(node.items.size());
   if (count < value.min || count > value.max) {
     errors.add(node, pointer,
                "expected " + range(value) + " entries, got " + std::to_string(count));
-    if (count > value.max) return;
+    if (count > value.max + 8) return;  // a check of an entry may cost something
   }
   std::set<std::string> seen;
   for (std::size_t i = 0; i < node.items.size() && !errors.full(); ++i) {
@@ -221,9 +234,9 @@ std::string expected_text(const Value& value) {
     case Base::map:
       return "a mapping, each key " + std::string(value.expected);
     case Base::any:
-      break;
+      return std::string(value.expected);
   }
-  return "anything";
+  return "";
 }
 
 void validate(const Node& node, const Value& value, const std::string& pointer, Errors& errors) {

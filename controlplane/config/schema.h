@@ -59,7 +59,7 @@ Value list_of(Value element, std::int64_t min_count, std::int64_t max_count);
 Value object(const Schema& (*schema)());
 Value map_of(TextCheck key_check, std::string_view expected_key, Value element,
              std::int64_t min_count, std::int64_t max_count);
-Value anything();
+Value anything(std::string_view expected);  // checked elsewhere, or not at all
 Value distinct(Value list);
 Value one_or(Value list);
 

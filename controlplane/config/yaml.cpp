@@ -130,7 +130,6 @@ class Builder : public YAML::EventHandler {
     f.has_key = true;
     if (!f.keys.insert(text).second) {
       // Said, not fatal: the rest of the file is still worth checking.
-      Node n;
       errors_.add(f.key_line, f.key_column, child(f.pointer, text),
                   "the key stands here a second time; keep one");
     }
@@ -201,6 +200,15 @@ std::size_t first_not_utf8(std::string_view t) {
   return std::string_view::npos;
 }
 
+bool indented_with_tab(const std::string& text, int line) {
+  std::istringstream in(text);
+  std::string content;
+  for (int i = 0; i <= line && std::getline(in, content); ++i) {
+  }
+  const std::size_t indent = content.find_first_not_of(" \t");
+  return content.substr(0, indent).find('\t') != std::string::npos;
+}
+
 }  // namespace
 
 std::expected<std::vector<Node>, std::vector<ConfigError>> parse_yaml(const std::string& text,
@@ -228,7 +236,9 @@ std::expected<std::vector<Node>, std::vector<ConfigError>> parse_yaml(const std:
     }
   } catch (const Stop&) {
   } catch (const YAML::Exception& e) {
-    errors.add(e.mark.line + 1, e.mark.column + 1, "", "not valid YAML: " + e.msg);
+    errors.add(e.mark.line + 1, e.mark.column + 1, "",
+               "not valid YAML: " + e.msg +
+                   (indented_with_tab(text, e.mark.line) ? "; indent with spaces, not tabs" : ""));
   }
   if (!errors.empty()) return std::unexpected(errors.take());
   return documents;
