@@ -34,6 +34,9 @@ IdleLadder::IdleLadder(unsigned worker, Qsbr& qsbr, Waker& waker, const IdleConf
 }
 
 void IdleLadder::watch(const WaitSource& source) {
+  const bool hooked = source.arm != nullptr || source.disarm != nullptr;
+  if (hooked && armed_count_ < kMaxSources) armed_[armed_count_++] = source;
+  if (source.fd == WaitSource::kNothing) return;
   if (source.fd < 0 || polled_count_ == kMaxSources) {
     all_can_wake_ = false;
     return;
@@ -42,7 +45,6 @@ void IdleLadder::watch(const WaitSource& source) {
     if (polled_[i].fd == source.fd) return;
   }
   polled_[polled_count_++] = {.fd = source.fd, .events = POLLIN, .revents = 0};
-  if (source.arm != nullptr || source.disarm != nullptr) armed_[armed_count_++] = source;
 }
 
 void IdleLadder::idle(Time now, Time deadline, bool (*has_work)(void*), void* context) {
@@ -51,15 +53,15 @@ void IdleLadder::idle(Time now, Time deadline, bool (*has_work)(void*), void* co
     return;
   }
   if (deadline <= now) return;
-  const Micros longest = all_can_wake_ ? config_.longest_wait : sleep_;
-  const Micros until_deadline = deadline == kNever ? longest : deadline - now;
+  Micros longest = all_can_wake_ ? config_.longest_wait : sleep_;
+  if (deadline != kNever) longest = std::min(longest, deadline - now);
 
   qsbr_.offline(worker_);
   waker_.asleep_.exchange(true, std::memory_order_seq_cst);
   for (std::size_t i = 0; i < armed_count_; ++i) {
-    if (armed_[i].arm != nullptr) armed_[i].arm(armed_[i].context);
+    if (armed_[i].arm != nullptr) longest = std::min(longest, armed_[i].arm(armed_[i].context));
   }
-  if (!has_work(context)) sleep(std::min(longest, until_deadline));
+  if (longest > Micros{0} && !has_work(context)) sleep(longest);
   waker_.asleep_.store(false, std::memory_order_relaxed);
   for (std::size_t i = 0; i < armed_count_; ++i) {
     if (armed_[i].disarm != nullptr) armed_[i].disarm(armed_[i].context);

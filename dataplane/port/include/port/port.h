@@ -36,6 +36,7 @@ struct PortConfig {
   unsigned rx_descriptors = 1024;  // wishes; adjusted to what the device takes
   unsigned tx_descriptors = 1024;
   unsigned tx_backlog = 2048;  // frames a worker may have waiting for this port
+  unsigned max_queues = 0;     // use no more than so many each way; 0: all the device has
 };
 
 // What the device does itself. Whatever is false here is done in software.
@@ -127,7 +128,8 @@ class Port {
   // [worker] Up to out.size() packets into the front of `out`; old contents are let go. Zero for a
   // worker without a receive queue.
   std::size_t rx_burst(unsigned worker, std::span<Packet> out);
-  // [worker] How this worker may sleep on its receive queue. Ask from the worker's own thread.
+  // [worker] How this worker may sleep as far as this port goes; also for workers that poll nothing
+  // here. Ask from the worker's own thread.
   runtime::WaitSource wait_source(unsigned worker);
 
   // [worker] Room for one frame of `frame_length` bytes, from the Ethernet header on. Empty when

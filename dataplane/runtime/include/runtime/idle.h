@@ -32,10 +32,14 @@ class Waker {
   int fd_ = -1;
 };
 
-// How a device queue tells that packets have come. fd < 0: it cannot, and sleeps stay short.
+// How a device queue tells that packets have come.
 struct WaitSource {
-  int fd = -1;
-  void (*arm)(void*) = nullptr;     // before sleeping: enable the interrupt
+  static constexpr int kNothing = -2;  // nothing comes here: no reason to wake
+  static constexpr int kCannot = -1;   // something may come, and nobody tells: sleeps stay short
+  int fd = kCannot;
+  // Before sleeping, after the worker has announced it: enable the interrupt. Returns how long the
+  // worker may sleep for all this queue knows: zero when work is waiting.
+  Micros (*arm)(void*) = nullptr;
   void (*disarm)(void*) = nullptr;  // after: disable and drain it
   void* context = nullptr;
 };

@@ -1,0 +1,97 @@
+// Inside of port::Port.
+#pragma once
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "port/port.h"
+
+namespace sluice::port {
+
+// One writer, any reader.
+class StatCell {
+ public:
+  void add(std::uint64_t n) {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct Port::Impl {
+  static constexpr unsigned kNoQueue = ~0u;
+
+  // What one worker needs here. Only it touches this, but for `stats` and `outbox`.
+  struct alignas(64) PerWorker {
+    Impl* port = nullptr;
+    unsigned index = 0;
+    unsigned rx_queue = kNoQueue;
+    unsigned tx_queue = kNoQueue;  // kNoQueue: `outbox` goes to `tx_owner`
+    unsigned tx_owner = 0;
+    telemetry::CounterBlock* counters = nullptr;
+    runtime::Waker* waker = nullptr;  // this worker's own
+    std::vector<rte_mbuf*> backlog;   // [0, waiting)
+    std::size_t waiting = 0;
+    bool prepare = false;  // something waiting asks the NIC for work
+    rte_mbuf* reserved = nullptr;
+    std::size_t reserved_length = 0;
+    rte_ring* outbox = nullptr;      // this worker: writes; tx_owner: reads
+    std::vector<rte_ring*> inboxes;  // outboxes of workers this one transmits for
+    int wait_fd = runtime::WaitSource::kCannot;
+    bool interrupt = false;  // wait_fd is an epoll instance over the queue's interrupt
+    struct {
+      StatCell rx_packets, rx_bytes, tx_packets, tx_bytes, rx_dropped, tx_dropped, tx_backlog_full,
+          no_buffer;
+    } stats;  // worker: writes; any thread: reads
+
+    // Hooks of the idle ladder; the context is this.
+    static Micros arm(void* context);
+    static void disarm(void* context);
+  };
+
+  Impl(const PortConfig& wanted, PacketPool& buffers);
+  ~Impl();
+
+  // Set-up, in this order (port_setup.cpp). A text is a refusal.
+  using Refusal = std::string;
+  Refusal attach_device();
+  Refusal probe();
+  Refusal configure();
+  Refusal start();
+  void find_wait_descriptors(const std::vector<int>& before);
+
+  // Makes a received frame what callers see; nullptr when it was dropped (and counted).
+  rte_mbuf* accept(PerWorker& worker, rte_mbuf* mbuf);
+  bool strip_vlan(rte_mbuf* mbuf) const;
+  void finish(PerWorker& worker, rte_mbuf* mbuf, const TxOffload& offload);
+  void collect(PerWorker& worker);
+  std::size_t transmit(PerWorker& worker);
+  void drop(PerWorker& worker, rte_mbuf* mbuf, telemetry::Counter reason);
+
+  PortConfig config;
+  PacketPool& pool;
+  std::uint16_t id = RTE_MAX_ETHPORTS;
+  bool attached = false;
+  bool started = false;
+  bool promiscuous = false;
+  std::string interface;  // the kernel's, under the driver; may be empty
+  MacBytes mac{};
+  Capabilities capabilities;
+  rte_eth_dev_info info{};
+  std::uint64_t rx_offloads = 0;
+  std::uint64_t tx_offloads = 0;
+  unsigned rx_queues = 1;
+  unsigned tx_queues = 1;
+  std::vector<PerWorker> workers;
+  telemetry::CounterBlock unattached;
+};
+
+}  // namespace sluice::port
