@@ -16,7 +16,7 @@ std::string wire_format(const std::vector<std::string>& names) {
 
 int choose_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
                 unsigned int size, void* accepted) {
-  const std::string ours = wire_format(*static_cast<std::vector<std::string>*>(accepted));
+  const auto& ours = *static_cast<std::string*>(accepted);  // outlives the handshake
   unsigned char* chosen = nullptr;
   const int result =
       SSL_select_next_proto(&chosen, out_size, reinterpret_cast<const unsigned char*>(ours.data()),
@@ -54,7 +54,7 @@ OpensslPeer::OpensslPeer(const OpensslPeer& same_context, const Options& options
 }
 
 void OpensslPeer::start(const Options& options) {
-  alpn_ = options.alpn;
+  alpn_ = wire_format(options.alpn);
   if (options.server && !alpn_.empty()) SSL_CTX_set_alpn_select_cb(ctx_, choose_alpn, &alpn_);
   ssl_ = SSL_new(ctx_);
   from_us_ = BIO_new(BIO_s_mem());
@@ -70,9 +70,8 @@ void OpensslPeer::start(const Options& options) {
     if (!options.ca_file.empty()) SSL_set1_host(ssl_, options.server_name.c_str());
   }
   if (!alpn_.empty()) {
-    const std::string offered = wire_format(alpn_);
-    SSL_set_alpn_protos(ssl_, reinterpret_cast<const unsigned char*>(offered.data()),
-                        static_cast<unsigned>(offered.size()));
+    SSL_set_alpn_protos(ssl_, reinterpret_cast<const unsigned char*>(alpn_.data()),
+                        static_cast<unsigned>(alpn_.size()));
   }
   if (options.resume != nullptr) SSL_set_session(ssl_, options.resume);
 }

@@ -62,7 +62,7 @@ class OpensslPeer {
   SSL* ssl_ = nullptr;
   BIO* from_us_ = nullptr;
   BIO* to_us_ = nullptr;
-  std::vector<std::string> alpn_;
+  std::string alpn_;  // in wire format
   std::string wire_;  // from OpenSSL, not yet fed
   bool failed_ = false;
   std::string error_;
