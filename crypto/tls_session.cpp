@@ -83,6 +83,7 @@ int TlsSession::send(WOLFSSL* /*ssl*/, char* bytes, int size, void* self) {
   auto& session = *static_cast<TlsSession*>(self);
   ByteSpan rest{reinterpret_cast<const std::uint8_t*>(bytes), static_cast<std::size_t>(size)};
   if (session.output_size() > kOutputHardBound) return WOLFSSL_CBIO_ERR_WANT_WRITE;
+  session.sent_anything_ = true;
   if (session.sink_ != nullptr && session.output_size() == 0) {
     rest = rest.subspan(std::min(rest.size(), session.sink_->send(rest)));
   }
@@ -271,6 +272,12 @@ void TlsSession::fail(int error) {
     std::snprintf(error_text_.data(), error_text_.size(), "the peer sent alert %d",
                   history.last_rx.code);
     return;
+  }
+  if (history.last_tx.level != kFatal && !sent_anything_) {
+    // wolfSSL is silent about what is no TLS record at all; RFC 8446 section 5.1 is not. No keys
+    // yet: the alert goes in the clear.
+    constexpr std::uint8_t kUnexpectedMessage[] = {21, 3, 3, 0, 2, kFatal, 10};
+    out_.insert(out_.end(), std::begin(kUnexpectedMessage), std::end(kUnexpectedMessage));
   }
   const char* reason = wolfSSL_ERR_reason_error_string(static_cast<unsigned long>(error));
   status_ = SessionStatus::alert;

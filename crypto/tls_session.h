@@ -101,6 +101,7 @@ class TlsSession final : public Session {
   bool done_ = false;
   bool resumed_ = false;
   bool hello_sent_ = false;
+  bool sent_anything_ = false;
   bool notified_ = false;
   bool alert_from_peer_ = false;
   bool ticket_arrived_ = false;

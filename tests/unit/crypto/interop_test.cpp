@@ -545,6 +545,10 @@ TEST_F(Interop, GarbageIsRefusedWithAnAlert) {
   session->handshake();
   EXPECT_EQ(session->status(), SessionStatus::alert);
   EXPECT_NE(session->error_text(), "");
+  // RFC 8446 sections 5.1 and 6.2.
+  const std::vector<std::uint8_t> alert = {21, 3, 3, 0, 2, 2, 10};
+  const ByteSpan out = session->pending_output();
+  EXPECT_EQ(std::vector<std::uint8_t>(out.begin(), out.end()), alert);
 }
 
 TEST_F(Interop, ExpensiveStepsAreForeseen) {
