@@ -20,10 +20,11 @@ enum class Hugepages : std::uint8_t {
 };
 
 struct EalConfig {
-  std::string instance = "sluice";    // leading part of the file prefix
-  std::vector<unsigned> worker_cpus;  // one worker per entry, in order
-  std::vector<unsigned> main_cpus;    // where control threads run; empty: all that no worker has
-  std::vector<std::string> devices;  // as in the boot file; PCI addresses among them are allowed in
+  std::string instance = "sluice";      // leading part of the file prefix
+  std::vector<unsigned> worker_cpus{};  // one worker per entry, in order
+  std::vector<unsigned> main_cpus{};    // where control threads run; empty: all that no worker has
+  std::vector<std::string>
+      devices{};  // as in the boot file; PCI addresses among them are allowed in
   Hugepages hugepages = Hugepages::automatic;
   unsigned memory_mb = 256;  // packet buffers, queues and slack; see memory_needed_mb()
 };
@@ -40,7 +41,7 @@ bool is_pci_address(std::string_view device);  // "0000:3b:02.1" or "3b:02.1", a
 // The machine's part of the arguments; filled from the system by Eal::start().
 struct EalFacts {
   bool use_hugepages = false;
-  std::vector<unsigned> usable_cpus;  // of this process
+  std::vector<unsigned> usable_cpus{};  // of this process
   unsigned pid = 0;
 };
 // Pure: argv without argv[0].
