@@ -1,0 +1,188 @@
+// What the gateway says about itself: stats, info, OpenMetrics 1.0.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "controlplane/control.h"
+
+namespace sluice::control {
+namespace json = boost::json;
+namespace {
+
+using telemetry::Counter;
+
+std::string label_text(std::string_view value) {
+  std::string out;
+  for (const char c : value) {
+    if (c == '\\' || c == '"') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+class Exposition {
+ public:
+  void family(std::string_view name, std::string_view type, std::string_view help) {
+    fmt::format_to(to(), "# TYPE sluice_{} {}\n# HELP sluice_{} {}\n", name, type, name, help);
+  }
+  template <typename V>
+  void sample(std::string_view name, const std::string& labels, V value) {
+    if (labels.empty()) {
+      fmt::format_to(to(), "sluice_{} {}\n", name, value);
+    } else {
+      fmt::format_to(to(), "sluice_{}{{{}}} {}\n", name, labels, value);
+    }
+  }
+  std::string text;
+
+ private:
+  std::back_insert_iterator<std::string> to() { return std::back_inserter(text); }
+};
+
+void write_counters(Exposition& out, const std::vector<WorkerView>& workers) {
+  // A family's samples must stand together; rows of one metric may be apart in the table.
+  std::vector<std::pair<std::string_view, std::vector<Counter>>> families;
+  for (std::size_t i = 0; i < telemetry::kCounterCount; ++i) {
+    const auto counter = static_cast<Counter>(i);
+    const auto metric = telemetry::info(counter).metric;
+    auto found = std::ranges::find(families, metric, [](const auto& f) { return f.first; });
+    if (found == families.end()) found = families.insert(families.end(), {metric, {}});
+    found->second.push_back(counter);
+  }
+  for (const auto& [metric, counters] : families) {
+    out.family(metric, "counter", telemetry::info(counters.front()).help);
+    const std::string name = std::string(metric) + "_total";
+    for (const Counter counter : counters) {
+      for (const auto& worker : workers) {
+        if (worker.counters == nullptr) continue;
+        std::string labels(telemetry::info(counter).labels);
+        if (!labels.empty()) labels += ',';
+        labels += fmt::format("worker=\"{}\"", worker.index);
+        out.sample(name, labels, worker.counters->get(counter));
+      }
+    }
+  }
+}
+
+void write_durations(Exposition& out, const CallLog& calls) {
+  out.family("call_duration_seconds", "histogram", "Time from first byte in to last byte out");
+  for (const auto& [key, series] : calls.series()) {
+    const std::string labels =
+        fmt::format("service=\"{}\",tool=\"{}\",code=\"{}\"", label_text(key.service),
+                    label_text(key.tool), label_text(key.code));
+    std::uint64_t below = 0;
+    for (std::size_t i = 0; i < CallLog::kBuckets.size(); ++i) {
+      below += series.counts[i];
+      out.sample("call_duration_seconds_bucket",
+                 labels + fmt::format(",le=\"{}\"", CallLog::kBuckets[i]), below);
+    }
+    out.sample("call_duration_seconds_bucket", labels + ",le=\"+Inf\"", series.count);
+    out.sample("call_duration_seconds_count", labels, series.count);
+    out.sample("call_duration_seconds_sum", labels, series.sum);
+  }
+}
+
+}  // namespace
+
+std::string Control::open_metrics() const {
+  Exposition out;
+  const auto workers = gateway_.workers();
+  write_counters(out, workers);
+  const auto per_worker = [&](std::string_view family, std::string_view type, std::string_view help,
+                              auto value) {
+    out.family(family, type, help);
+    const std::string name = std::string(family) + (type == "counter" ? "_total" : "");
+    for (std::size_t i = 0; i < workers.size(); ++i) {
+      out.sample(name, fmt::format("worker=\"{}\"", workers[i].index), value(i));
+    }
+  };
+  per_worker("worker_connections", "gauge", "Connections open",
+             [&](std::size_t i) { return workers[i].connections; });
+  per_worker("worker_policy_generation", "gauge", "Policy generation in use",
+             [&](std::size_t i) { return workers[i].policy_generation; });
+  per_worker("worker_up", "gauge", "1 while the worker runs",
+             [&](std::size_t i) { return workers[i].running ? 1 : 0; });
+  per_worker("worker_busy_ratio", "gauge", "Share of the last second spent working",
+             [&](std::size_t i) { return i < busy_.size() ? busy_[i].ratio : 0.0; });
+  per_worker("worker_busy_cycles", "counter", "TSC cycles of turns that did work",
+             [&](std::size_t i) { return workers[i].busy_cycles; });
+  per_worker("worker_cycles", "counter", "TSC cycles since start",
+             [&](std::size_t i) { return workers[i].total_cycles; });
+  write_durations(out, calls_);
+  out.family("policy_generation", "gauge", "Policy generation published last");
+  out.sample("policy_generation", "", generation_);
+  out.family("documents", "gauge", "Resource documents held");
+  out.sample("documents", "", documents_.size());
+  out.family("tasks", "gauge", "Slots used in the task table");
+  out.sample("tasks", "", gateway_.tasks().size());
+  out.family("call_records_skipped", "counter", "Call records not written to file: over the rate");
+  out.sample("call_records_skipped_total", "", calls_.lines_skipped());
+  out.family("call_record_write_errors", "counter", "Failed writes of call records");
+  out.sample("call_record_write_errors_total", "", calls_.write_errors());
+  out.family("build", "info", "Version of the program");
+  out.sample("build_info", fmt::format("version=\"{}\"", label_text(options_.version)), 1);
+  out.text += "# EOF\n";
+  return std::move(out.text);
+}
+
+json::object Control::stats() const {
+  json::object out;
+  const auto workers = gateway_.workers();
+  json::array rows;
+  for (std::size_t i = 0; i < workers.size(); ++i) {
+    const auto& w = workers[i];
+    rows.push_back(json::object{{"index", w.index},
+                                {"cpu", w.cpu},
+                                {"running", w.running},
+                                {"connections", w.connections},
+                                {"policy_generation", w.policy_generation},
+                                {"busy_cycles", w.busy_cycles},
+                                {"total_cycles", w.total_cycles},
+                                {"busy_ratio", i < busy_.size() ? busy_[i].ratio : 0.0}});
+  }
+  out["workers"] = std::move(rows);
+  out["policy_generation"] = generation_;
+  out["documents"] = documents_.size();
+  out["tasks"] = json::object{{"in_table", gateway_.tasks().size()},
+                              {"capacity", gateway_.tasks().capacity()},
+                              {"minted", tasks_.size()}};
+  json::object counters;
+  for (std::size_t i = 0; i < telemetry::kCounterCount; ++i) {
+    const auto counter = static_cast<Counter>(i);
+    const auto& facts = telemetry::info(counter);
+    std::uint64_t sum = 0;
+    json::array each;
+    for (const auto& w : workers) {
+      const std::uint64_t value = w.counters != nullptr ? w.counters->get(counter) : 0;
+      sum += value;
+      each.push_back(value);
+    }
+    counters[facts.id] = json::object{{"value", sum},
+                                      {"workers", std::move(each)},
+                                      {"metric", fmt::format("sluice_{}_total", facts.metric)},
+                                      {"labels", facts.labels},
+                                      {"help", facts.help}};
+  }
+  out["counters"] = std::move(counters);
+  return out;
+}
+
+json::object Control::info() const {
+  json::object out = gateway_.info();
+  out["version"] = options_.version;
+  out["pid"] = ::getpid();
+  out["state"] = options_.state.string();
+  out["policy_generation"] = generation_;
+  out["issuer"] =
+      json::object{{"issuer", "sluice"},
+                   {"kid", key_.public_key().kid},
+                   {"jwks", json::object{{"keys", json::array{json::parse(key_.public_jwk())}}}}};
+  return out;
+}
+
+}  // namespace sluice::control

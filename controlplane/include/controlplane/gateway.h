@@ -1,0 +1,44 @@
+// What the control plane needs of the data plane: the channels of the design, seen from the control
+// thread. The daemon implements it over DPDK; tests implement it in memory.
+#pragma once
+
+#include <boost/json.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "policy/snapshot.h"
+#include "runtime/channels.h"
+#include "state/task_table.h"
+#include "telemetry/counters.h"
+
+namespace sluice::control {
+
+struct WorkerView {
+  unsigned index = 0;
+  unsigned cpu = 0;
+  bool running = false;
+  std::uint64_t busy_cycles = 0, total_cycles = 0;  // TSC cycles since start
+  std::uint64_t connections = 0;
+  std::uint64_t policy_generation = 0;                // in use by this worker
+  const telemetry::CounterBlock* counters = nullptr;  // lives as long as the gateway
+};
+
+// Called by the control thread only; nothing here blocks.
+class Gateway {
+ public:
+  virtual ~Gateway() = default;
+  virtual void publish(std::unique_ptr<const policy::Snapshot> snapshot) = 0;
+  // Frees what no worker can see any more; returns how much still waits for a grace period.
+  virtual std::size_t reclaim() = 0;
+  virtual std::vector<WorkerView> workers() const = 0;
+  // False when that worker's mailbox is full.
+  virtual bool send(unsigned worker, const runtime::Command& command) = 0;
+  virtual std::optional<runtime::Event> next_event(unsigned worker) = 0;
+  virtual state::TaskTable& tasks() = 0;
+  // Cores, ports, memory: merged into GET /v1/info.
+  virtual boost::json::object info() const = 0;
+};
+
+}  // namespace sluice::control
