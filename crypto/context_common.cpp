@@ -33,6 +33,7 @@ std::string wolfssl_reason(int error) {
 }
 
 std::string use_certificate(WOLFSSL_CTX* ctx, const std::string& chain, const std::string& key) {
+  note_curve_thread();
   if (const int r = wolfSSL_CTX_use_certificate_chain_file(ctx, chain.c_str());
       r != WOLFSSL_SUCCESS) {
     return chain + ": no usable PEM certificate chain: " + wolfssl_reason(r);

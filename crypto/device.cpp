@@ -5,6 +5,7 @@
 #include <wolfssl/options.h>
 #include <wolfssl/wolfcrypt/aes.h>
 #include <wolfssl/wolfcrypt/cryptocb.h>
+#include <wolfssl/wolfcrypt/ecc.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include <atomic>
@@ -121,6 +122,15 @@ DeviceScope::DeviceScope(KeySchedules* schedules) : before_(t_schedules) {
   t_schedules = schedules;
 }
 DeviceScope::~DeviceScope() { t_schedules = before_; }
+
+void note_curve_thread() {
+  struct Tables {
+    ~Tables() { wc_ecc_fp_free(); }
+    bool used = false;
+  };
+  thread_local Tables tables;
+  tables.used = true;  // a thread_local is made, and later destroyed, only when it is touched
+}
 
 std::string register_device() {
   wc_CryptoCb_RegisterDevice(kDeviceId, on_crypto, nullptr);

@@ -46,6 +46,10 @@ class DeviceScope {
   KeySchedules* before_;
 };
 
+// wolfSSL keeps tables of curve points per thread, and frees them only when told. Call before
+// curve operations: they go when the thread does.
+void note_curve_thread();
+
 // Registers the device. Returns its description, for the log. Once per process.
 std::string register_device();
 // For wolfSSL_CTX_SetDevId().

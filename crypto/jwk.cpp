@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "crypto/jose.h"
+#include "device.h"
 #include "thumbprint.h"
 
 namespace sluice::crypto {
@@ -27,6 +28,7 @@ std::optional<Bytes> decode(std::string_view text) {
 }
 
 bool on_curve(const Bytes& point) {
+  note_curve_thread();
   ecc_key key;
   if (wc_ecc_init(&key) != 0) return false;
   const bool good = wc_ecc_import_x963_ex(point.data(), static_cast<word32>(point.size()), &key,

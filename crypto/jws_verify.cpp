@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "crypto/jose.h"
+#include "device.h"
 
 namespace sluice::crypto {
 namespace {
@@ -40,6 +41,7 @@ bool verify_es256(ByteSpan input, ByteSpan signature, ByteSpan point) {
   word32 der_size = sizeof(der);
   if (wc_ecc_rs_raw_to_sig(r.data(), 32, s.data(), 32, der, &der_size) != 0) return false;
   const auto digest = sha256(input);
+  note_curve_thread();
   ecc_key key;
   if (wc_ecc_init(&key) != 0) return false;
   int valid = 0;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "crypto/jose.h"
+#include "device.h"
 #include "thumbprint.h"
 
 namespace sluice::crypto {
@@ -40,7 +41,10 @@ bool safe_in_json(std::string_view text) {
 }  // namespace
 
 struct SigningKey::Impl {
-  Impl() { wc_ecc_init(&key); }
+  Impl() {
+    note_curve_thread();
+    wc_ecc_init(&key);
+  }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   ~Impl() { wc_ecc_free(&key); }  // wipes it
@@ -130,6 +134,7 @@ std::expected<std::string, std::string> SigningKey::sign(std::string_view payloa
   std::string token =
       base64url_encode(as_bytes(header)) + "." + base64url_encode(as_bytes(payload_json));
   const auto digest = sha256(as_bytes(token));
+  note_curve_thread();
   std::uint8_t der[80];
   word32 der_size = sizeof(der);
   Random random;

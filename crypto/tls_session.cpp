@@ -45,6 +45,7 @@ TlsSession::~TlsSession() {
 
 bool TlsSession::ensure_ssl() {
   if (ssl_ != nullptr) return true;
+  note_curve_thread();
   ssl_ = owner_->make_ssl(*this);
   if (ssl_ == nullptr) {
     fail("out of memory");

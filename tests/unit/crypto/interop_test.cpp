@@ -1,7 +1,10 @@
 // Our sessions against OpenSSL, in memory.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <fstream>
 #include <string>
+#include <thread>
 
 #include "certificates.h"
 #include "crypto/contexts.h"
@@ -345,6 +348,94 @@ TEST_F(Interop, TicketSurvivesReload) {
   expect_traffic(two, *second);
   EXPECT_TRUE(second->resumed());
   SSL_SESSION_free(options.resume);
+}
+
+// A new certificate under the same name: the old one may have been withdrawn for a reason.
+TEST_F(Interop, TicketEndsWithItsCertificate) {
+  const auto files = authority_->issue("renewed", {});
+  auto loaded = ServerContexts::load({{"default", files.chain, files.key}});
+  ASSERT_TRUE(loaded.has_value()) << loaded.error();
+  auto contexts = std::move(*loaded);
+  auto first = contexts->make_session("default");
+  OpensslPeer one(client_options());
+  one.exchange(*first);
+  expect_traffic(one, *first);
+  authority_->issue("renewed", {});
+  ASSERT_TRUE(contexts->reload().has_value());
+  auto options = client_options();
+  options.resume = one.session();
+  auto second = contexts->make_session("default");
+  OpensslPeer two(one, options);
+  two.exchange(*second);
+  expect_traffic(two, *second);
+  EXPECT_FALSE(second->resumed());
+  SSL_SESSION_free(options.resume);
+}
+
+TEST_F(Interop, FailedReloadKeepsTheOldCertificates) {
+  const auto files = authority_->issue("broken", {});
+  auto loaded = ServerContexts::load({{"default", files.chain, files.key}});
+  ASSERT_TRUE(loaded.has_value()) << loaded.error();
+  std::ofstream(files.chain) << "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+  const auto reloaded = (*loaded)->reload();
+  ASSERT_FALSE(reloaded.has_value());
+  EXPECT_NE(reloaded.error().find(files.chain), std::string::npos) << reloaded.error();
+  auto session = (*loaded)->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session);
+  expect_traffic(peer, *session);
+}
+
+// Two workers serve while the control thread reloads and rotates.
+TEST_F(Interop, WorkersServeDuringReloads) {
+  auto contexts = server();
+  std::atomic<int> served{0}, failed{0};
+  std::atomic<bool> stop{false};
+  const auto worker = [&] {
+    for (int i = 0; i < 40; ++i) {
+      auto session = contexts->make_session("default");
+      OpensslPeer peer(client_options(i % 2 == 0 ? "kb.tools.example" : "ed.tools.example"));
+      peer.exchange(*session);
+      ++(session->handshake_done() && peer.handshake_done() ? served : failed);
+    }
+  };
+  std::thread control([&] {
+    while (!stop) {
+      if (!contexts->reload()) ++failed;
+      contexts->rotate_ticket_keys();
+    }
+  });
+  std::thread one(worker), two(worker);
+  one.join();
+  two.join();
+  stop = true;
+  control.join();
+  EXPECT_EQ(served, 80);
+  EXPECT_EQ(failed, 0);
+}
+
+// Each request demands an answer; who never drains must not make us buffer without end.
+TEST_F(Interop, KeyUpdateFloodIsBounded) {
+  auto contexts = server();
+  auto session = contexts->make_session("default");
+  OpensslPeer peer(client_options());
+  peer.exchange(*session);
+  ASSERT_TRUE(session->handshake_done());
+  std::vector<std::uint8_t> room(4096);
+  std::size_t most = 0;
+  for (int i = 0; i < 6000; ++i) {
+    SSL_key_update(peer.ssl(), SSL_KEY_UPDATE_REQUESTED);
+    peer.write("x");
+    std::string wire(256, '\0');
+    wire.resize(static_cast<std::size_t>(
+        BIO_read(SSL_get_wbio(peer.ssl()), wire.data(), static_cast<int>(wire.size()))));
+    ByteSpan rest = as_bytes(wire);
+    const auto opened = session->open(rest, room);
+    most = std::max(most, session->pending_output().size());
+    if (opened.consumed == 0) break;
+  }
+  EXPECT_GT(most, 60u * 1024);
+  EXPECT_LT(most, 130u * 1024);
 }
 
 TEST_F(Interop, ClientResumesWithTicket) {
