@@ -27,8 +27,8 @@ namespace sluice::port {
 using MacBytes = std::array<std::uint8_t, 6>;
 
 struct PortConfig {
-  std::string name;          // "agents"
-  std::string device;        // DPDK's: "net_af_packet0,iface=sl-agents", "0000:3b:02.1"
+  std::string name{};        // "agents"
+  std::string device{};      // DPDK's: "net_af_packet0,iface=sl-agents", "0000:3b:02.1"
   std::uint16_t index = 0;   // the caller's number; comes back in Packet::port_index()
   std::uint16_t mtu = 1500;  // 576 (with IPv6: 1280) to 9000
   std::uint16_t vlan = 0;    // 0: untagged
