@@ -70,11 +70,17 @@ void Errors::add(int line, int column, std::string pointer, std::string message)
 }
 
 std::vector<ConfigError> Errors::take() {
-  std::stable_sort(list_.begin(), list_.end(), [](const ConfigError& a, const ConfigError& b) {
+  std::vector<ConfigError> sorted;
+  const auto before = [](const ConfigError& a, const ConfigError& b) {
     return std::pair(a.line, a.column) < std::pair(b.line, b.column);
-  });
-  if (full()) list_.back().message += " (more problems are not listed)";
-  return std::move(list_);
+  };
+  const bool cut = full();
+  for (ConfigError& e : list_) {
+    sorted.insert(std::upper_bound(sorted.begin(), sorted.end(), e, before), std::move(e));
+  }
+  list_.clear();
+  if (cut) sorted.back().message += " (more problems are not listed)";
+  return sorted;
 }
 
 bool Errors::mentions(std::string_view pointer) const {

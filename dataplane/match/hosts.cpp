@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
+#include <utility>
 
 #include "database.h"
 
@@ -33,8 +35,8 @@ std::string host_pattern(std::string_view host) {
 }
 
 std::expected<Group, std::string> build_group(std::vector<PathRule> paths) {
-  std::stable_sort(paths.begin(), paths.end(), [](const PathRule& a, const PathRule& b) {
-    return a.prefix.size() > b.prefix.size();
+  std::sort(paths.begin(), paths.end(), [](const PathRule& a, const PathRule& b) {
+    return std::pair(b.prefix.size(), a.prefix) < std::pair(a.prefix.size(), b.prefix);
   });
   Group group;
   if (paths.size() > kLookAtEach) {
@@ -83,10 +85,11 @@ std::expected<HostMatcher, std::string> HostMatcher::build(const std::vector<Hos
 
   std::vector<std::string> order;
   for (const auto& [host, paths] : by_host) order.push_back(host);
-  std::stable_sort(order.begin(), order.end(), [](const std::string& a, const std::string& b) {
-    if (is_wildcard(a) != is_wildcard(b)) return is_wildcard(b);
-    return a.size() > b.size();
-  });
+  const auto rank = [](const std::string& host) {
+    return std::tuple(is_wildcard(host), ~host.size(), std::string_view(host));
+  };
+  std::sort(order.begin(), order.end(),
+            [&](const std::string& a, const std::string& b) { return rank(a) < rank(b); });
 
   matcher.impl_ = std::make_unique<Impl>();
   std::vector<Pattern> patterns;

@@ -57,6 +57,16 @@ class Output {
   std::size_t size_ = 0;
 };
 
+// In a canonical path "%25" is an escaped '%'. With two hex digits behind it, themselves escaped or
+// not, it is an escape to a server that decodes twice.
+bool has_double_escape(std::string_view path) {
+  for (std::size_t at = path.find("%25"); at != std::string_view::npos;
+       at = path.find("%25", at + 3)) {
+    if (is_escape(path.substr(at + 3))) return true;
+  }
+  return false;
+}
+
 std::optional<PathError> bad_segments(std::string_view path) {
   std::size_t at = 1;
   while (at <= path.size()) {
@@ -109,8 +119,7 @@ std::expected<std::string_view, PathError> canonical_path(std::string_view path,
       const auto byte =
           static_cast<unsigned char>(hex_value(path[i + 1]) << 4 | hex_value(path[i + 2]));
       i += 2;
-      if (is_control(byte) || byte == '/' || byte == '\\' || byte == ';' ||
-          (byte == '%' && is_escape(path.substr(i + 1)))) {
+      if (is_control(byte) || byte == '/' || byte == '\\' || byte == ';') {
         return std::unexpected(PathError::hidden);
       }
       if (kSegment[byte]) {
@@ -125,6 +134,7 @@ std::expected<std::string_view, PathError> canonical_path(std::string_view path,
     }
   }
   if (!out.fits()) return std::unexpected(PathError::too_long);
+  if (has_double_escape(out.view())) return std::unexpected(PathError::hidden);
   if (const auto bad = bad_segments(out.view())) return std::unexpected(*bad);
   return out.view();
 }

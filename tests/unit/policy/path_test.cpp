@@ -68,6 +68,8 @@ TEST(CanonicalPath, WhatServersReadDifferentlyIsRefused) {
       {"/a%3bb", PathError::hidden},
       {"/%252e%252e/", PathError::hidden},
       {"/%2561", PathError::hidden},
+      {"/%252%65%252%65/", PathError::hidden},
+      {"/%25%32%65", PathError::hidden},
       {"/a;b=c/d", PathError::path_parameter},
       {"/..;/admin", PathError::path_parameter},
       {"/a%", PathError::bad_escape},
