@@ -21,12 +21,15 @@ struct alignas(64) KeySchedule {
   gcm_key_data data;
   std::uint8_t key[32];
   std::uint32_t key_size;
+  std::uint8_t iv[KeySchedules::kNonce];
+  std::uint64_t next;  // number of the next record
+  bool tls13;
+  bool certain;  // wolfSSL's present key is this one
 };
 
 namespace {
 
 constexpr int kDeviceId = 0x51;
-constexpr std::uint32_t kNonceSize = 12;
 constexpr std::uint32_t kTagSize = 16;
 
 // [initialise] writes once, before any session; workers read.
@@ -43,28 +46,33 @@ bool equal_in_constant_time(const std::uint8_t* a, const std::uint8_t* b, std::u
   return difference == 0;
 }
 
-const KeySchedule* schedule_for(const Aes& aes, bool seal) {
-  const auto key_size = static_cast<std::uint32_t>(aes.keylen);
-  if (t_schedules == nullptr || (key_size != 16 && key_size != 32)) return nullptr;
-  return t_schedules->get(seal, reinterpret_cast<const std::uint8_t*>(aes.devKey), key_size);
+const KeySchedule* schedule_for(const Aes& aes, bool seal, ByteSpan additional,
+                                const std::uint8_t* given,
+                                std::uint8_t (&nonce)[KeySchedules::kNonce]) {
+  if (t_schedules == nullptr) return nullptr;
+  return t_schedules->record(seal, reinterpret_cast<const std::uint8_t*>(aes.devKey),
+                             static_cast<std::uint32_t>(aes.keylen), additional, given, nonce);
 }
 
 int seal(const wc_CryptoInfo& info) {
   const auto& op = info.cipher.aesgcm_enc;
-  if (op.ivSz != kNonceSize || op.authTagSz != kTagSize) return CRYPTOCB_UNAVAILABLE;
-  const KeySchedule* schedule = schedule_for(*op.aes, true);
+  if (op.ivSz != KeySchedules::kNonce || op.authTagSz != kTagSize) return CRYPTOCB_UNAVAILABLE;
+  std::uint8_t nonce[KeySchedules::kNonce];
+  const KeySchedule* schedule = schedule_for(*op.aes, true, {op.authIn, op.authInSz}, op.iv, nonce);
   if (schedule == nullptr) return CRYPTOCB_UNAVAILABLE;
   gcm_context_data context;
   const auto run = schedule->key_size == 16 ? g_manager->gcm128_enc : g_manager->gcm256_enc;
-  run(&schedule->data, &context, op.out, op.in, op.sz, op.iv, op.authIn, op.authInSz, op.authTag,
+  run(&schedule->data, &context, op.out, op.in, op.sz, nonce, op.authIn, op.authInSz, op.authTag,
       kTagSize);
   return 0;
 }
 
 int open(const wc_CryptoInfo& info) {
   const auto& op = info.cipher.aesgcm_dec;
-  if (op.ivSz != kNonceSize || op.authTagSz != kTagSize) return CRYPTOCB_UNAVAILABLE;
-  const KeySchedule* schedule = schedule_for(*op.aes, false);
+  if (op.ivSz != KeySchedules::kNonce || op.authTagSz != kTagSize) return CRYPTOCB_UNAVAILABLE;
+  std::uint8_t nonce[KeySchedules::kNonce];
+  const KeySchedule* schedule =
+      schedule_for(*op.aes, false, {op.authIn, op.authInSz}, op.iv, nonce);
   if (schedule == nullptr) return CRYPTOCB_UNAVAILABLE;
   gcm_context_data context;
   // The tag is copied first: the output may overlap the record it came in.
@@ -72,7 +80,7 @@ int open(const wc_CryptoInfo& info) {
   std::memcpy(expected, op.authTag, kTagSize);
   std::uint8_t tag[kTagSize];
   const auto run = schedule->key_size == 16 ? g_manager->gcm128_dec : g_manager->gcm256_dec;
-  run(&schedule->data, &context, op.out, op.in, op.sz, op.iv, op.authIn, op.authInSz, tag,
+  run(&schedule->data, &context, op.out, op.in, op.sz, nonce, op.authIn, op.authInSz, tag,
       kTagSize);
   if (!equal_in_constant_time(tag, expected, kTagSize)) {
     if (op.sz > 0) std::memset(op.out, 0, op.sz);
@@ -91,9 +99,6 @@ int on_crypto(int /*device*/, wc_CryptoInfo* info, void* /*context*/) {
   if (info->algo_type != WC_ALGO_TYPE_CIPHER || info->cipher.type != WC_CIPHER_AES_GCM) {
     return CRYPTOCB_UNAVAILABLE;
   }
-  if (g_manager == nullptr || !g_enabled.load(std::memory_order_relaxed)) {
-    return CRYPTOCB_UNAVAILABLE;
-  }
   return info->cipher.enc != 0 ? seal(*info) : open(*info);
 }
 
@@ -104,18 +109,107 @@ void KeyScheduleDeleter::operator()(KeySchedule* schedule) const {
   delete schedule;
 }
 
-const KeySchedule* KeySchedules::get(bool seal, const std::uint8_t* key, std::uint32_t key_size) {
-  auto& slot = seal ? sealing_ : opening_;
+KeySchedules::KeySchedules()
+    : enabled_(g_manager != nullptr && g_enabled.load(std::memory_order_relaxed)) {}
+KeySchedules::~KeySchedules() = default;
+
+namespace {
+
+constexpr std::size_t kHeader = 5;
+constexpr std::uint8_t kApplicationData = 23;
+constexpr std::size_t kMaxPlaintext = 16384;
+// RFC 8446 section 5.5 allows 2^24.5 full records under one AES-GCM key.
+constexpr std::uint64_t kMaxRecords = std::uint64_t{1} << 24;
+
+// RFC 8446 section 5.3.
+void make_nonce(const KeySchedule& schedule, std::uint8_t (&nonce)[KeySchedules::kNonce]) {
+  std::memcpy(nonce, schedule.iv, sizeof(nonce));
+  std::uint8_t number[8];
+  store_be64(number, schedule.next);
+  for (std::size_t i = 0; i < 8; ++i) nonce[4 + i] ^= number[i];
+}
+
+}  // namespace
+
+const KeySchedule* KeySchedules::record(bool seal, const std::uint8_t* key, std::uint32_t key_size,
+                                        ByteSpan additional, const std::uint8_t* given,
+                                        std::uint8_t (&nonce)[kNonce]) {
+  if (!enabled_ || (key_size != 16 && key_size != 32)) return nullptr;
+  Slot& slot = seal ? sealing_ : opening_;
   if (!slot) slot.reset(new KeySchedule{});
   KeySchedule& schedule = *slot;
-  if (schedule.key_size == key_size && std::memcmp(schedule.key, key, key_size) == 0) {
-    return &schedule;
+  if (schedule.key_size != key_size || std::memcmp(schedule.key, key, key_size) != 0) {
+    const auto expand = key_size == 16 ? g_manager->gcm128_pre : g_manager->gcm256_pre;
+    expand(key, &schedule.data);
+    std::memcpy(schedule.key, key, key_size);
+    schedule.key_size = key_size;
+    std::memcpy(schedule.iv, given, kNonce);
+    schedule.next = 0;
   }
-  const auto expand = key_size == 16 ? g_manager->gcm128_pre : g_manager->gcm256_pre;
-  expand(key, &schedule.data);
-  std::memcpy(schedule.key, key, key_size);
-  schedule.key_size = key_size;
+  // TLS 1.2 authenticates 13 bytes and carries its nonces in the records.
+  schedule.tls13 = additional.size() == kHeader;
+  schedule.certain = true;
+  if (schedule.tls13) {
+    make_nonce(schedule, nonce);
+    ++schedule.next;
+  } else {
+    std::memcpy(nonce, given, kNonce);
+  }
   return &schedule;
+}
+
+bool KeySchedules::can_seal() const { return sealing_ && sealing_->certain && sealing_->tls13; }
+bool KeySchedules::can_open() const { return opening_ && opening_->certain && opening_->tls13; }
+bool KeySchedules::seal_limit_reached() const {
+  return can_seal() && sealing_->next >= kMaxRecords;
+}
+
+void KeySchedules::forget_epochs() {
+  if (sealing_) sealing_->certain = false;
+  if (opening_) opening_->certain = false;
+}
+
+void KeySchedules::seal(ByteSpan plain, MutByteSpan record) {
+  KeySchedule& schedule = *sealing_;
+  const std::uint8_t type = kApplicationData;
+  record[0] = type;
+  store_be16(&record[1], 0x0303);
+  store_be16(&record[3], static_cast<std::uint16_t>(record.size() - kHeader));
+  std::uint8_t nonce[kNonce];
+  make_nonce(schedule, nonce);
+  ++schedule.next;
+  const bool small = schedule.key_size == 16;
+  const IMB_MGR& m = *g_manager;
+  gcm_context_data context;
+  std::uint8_t* out = &record[kHeader];
+  (small ? m.gcm128_init : m.gcm256_init)(&schedule.data, &context, nonce, record.data(), kHeader);
+  const auto update = small ? m.gcm128_enc_update : m.gcm256_enc_update;
+  update(&schedule.data, &context, out, plain.data(), plain.size());
+  update(&schedule.data, &context, out + plain.size(), &type, 1);
+  (small ? m.gcm128_enc_finalize : m.gcm256_enc_finalize)(&schedule.data, &context,
+                                                          out + plain.size() + 1, kTagSize);
+}
+
+std::optional<std::size_t> KeySchedules::open(ByteSpan record, MutByteSpan inner) {
+  if (record.size() < kHeader + 1 + kTagSize || record[0] != kApplicationData) return {};
+  KeySchedule& schedule = *opening_;
+  std::size_t size = record.size() - kHeader - kTagSize;
+  if (size > kMaxPlaintext + 1 || inner.size() < size) return {};
+  std::uint8_t nonce[kNonce], tag[kTagSize];
+  make_nonce(schedule, nonce);
+  gcm_context_data context;
+  const auto run = schedule.key_size == 16 ? g_manager->gcm128_dec : g_manager->gcm256_dec;
+  run(&schedule.data, &context, inner.data(), &record[kHeader], size, nonce, record.data(), kHeader,
+      tag, kTagSize);
+  if (!equal_in_constant_time(tag, &record[kHeader + size], kTagSize)) {
+    std::memset(inner.data(), 0, size);
+    return {};
+  }
+  // RFC 8446 section 5.4: the type is the last byte that is not padding.
+  while (size > 0 && inner[size - 1] == 0) --size;
+  if (size == 0 || inner[size - 1] != kApplicationData) return {};
+  ++schedule.next;
+  return size - 1;
 }
 
 DeviceScope::DeviceScope(KeySchedules* schedules) : before_(t_schedules) {

@@ -60,36 +60,26 @@ bool TlsSession::ensure_ssl() {
 
 int TlsSession::receive(WOLFSSL* /*ssl*/, char* room, int size, void* self) {
   auto& session = *static_cast<TlsSession*>(self);
-  const auto wanted = static_cast<std::size_t>(size);
-  if (session.in_at_ < session.in_limit_) {
-    const std::size_t n = std::min(wanted, session.in_limit_ - session.in_at_);
-    std::memcpy(room, session.in_.data() + session.in_at_, n);
-    session.in_at_ += n;
-    if (session.in_at_ == session.in_.size()) {
-      session.in_ = {};
-      session.in_at_ = session.in_limit_ = 0;
-    }
-    return static_cast<int>(n);
-  }
-  if (!session.lent_.empty()) {
-    const std::size_t n = std::min(wanted, session.lent_.size());
-    std::memcpy(room, session.lent_.data(), n);
-    session.lent_ = session.lent_.subspan(n);
-    return static_cast<int>(n);
-  }
-  return WOLFSSL_CBIO_ERR_WANT_READ;
+  const std::size_t n = std::min(static_cast<std::size_t>(size), session.given_.size());
+  if (n == 0) return WOLFSSL_CBIO_ERR_WANT_READ;
+  std::memcpy(room, session.given_.data(), n);
+  session.given_ = session.given_.subspan(n);
+  return static_cast<int>(n);
 }
 
 int TlsSession::send(WOLFSSL* /*ssl*/, char* bytes, int size, void* self) {
   auto& session = *static_cast<TlsSession*>(self);
-  ByteSpan rest{reinterpret_cast<const std::uint8_t*>(bytes), static_cast<std::size_t>(size)};
   if (session.output_size() > kOutputHardBound) return WOLFSSL_CBIO_ERR_WANT_WRITE;
   session.sent_anything_ = true;
-  if (session.sink_ != nullptr && session.output_size() == 0) {
-    rest = rest.subspan(std::min(rest.size(), session.sink_->send(rest)));
-  }
-  session.out_.insert(session.out_.end(), rest.begin(), rest.end());
+  session.emit({reinterpret_cast<const std::uint8_t*>(bytes), static_cast<std::size_t>(size)});
   return size;
+}
+
+void TlsSession::emit(ByteSpan bytes) {
+  if (sink_ != nullptr && output_size() == 0) {
+    bytes = bytes.subspan(std::min(bytes.size(), sink_->send(bytes)));
+  }
+  out_.insert(out_.end(), bytes.begin(), bytes.end());
 }
 
 std::size_t TlsSession::feed(ByteSpan ciphertext) {
@@ -102,7 +92,6 @@ std::size_t TlsSession::feed(ByteSpan ciphertext) {
     in_at_ = 0;
   }
   in_.insert(in_.end(), ciphertext.begin(), ciphertext.begin() + static_cast<std::ptrdiff_t>(n));
-  in_limit_ = in_.size();
   return n;
 }
 
@@ -121,8 +110,7 @@ void TlsSession::consume_output(std::size_t n) {
   }
 }
 
-// How far in_ consists of whole records. wolfSSL is only given those during the handshake, so that
-// handshake_expensive() can see what lies ahead.
+// How far in_ consists of whole records.
 std::size_t TlsSession::complete_records() const {
   std::size_t at = in_at_;
   while (in_.size() - at >= kRecordHeader) {
@@ -154,27 +142,36 @@ SessionStatus TlsSession::handshake() {
   if (limit == in_at_ && (server_ || hello_sent_)) return status_;
   if (!ensure_ssl()) return status_;
   DeviceScope scope(&schedules_);
-  in_limit_ = limit;
+  given_ = ByteSpan(in_).subspan(in_at_, limit - in_at_);
   const int result = server_ ? wolfSSL_accept(ssl_) : wolfSSL_connect(ssl_);
+  in_at_ = limit - given_.size();
+  given_ = {};
+  if (in_at_ == in_.size()) {
+    in_ = {};
+    in_at_ = 0;
+  }
   hello_sent_ = true;
   if (result == WOLFSSL_SUCCESS) {
     finish_handshake();
-  } else {
-    const int error = wolfSSL_get_error(ssl_, result);
-    if (error != WOLFSSL_ERROR_WANT_READ && error != WOLFSSL_ERROR_WANT_WRITE) {
-      fail(error);
-      owner_->on_refused(*this);
-    }
+    return status_;
   }
-  in_limit_ = in_.size();
+  const int error = wolfSSL_get_error(ssl_, result);
+  if (error != WOLFSSL_ERROR_WANT_READ && error != WOLFSSL_ERROR_WANT_WRITE) {
+    fail(error);
+    owner_->on_refused(*this);
+  }
   return status_;
 }
 
 void TlsSession::finish_handshake() {
   done_ = true;
   resumed_ = wolfSSL_session_reused(ssl_) != 0;
+  // RFC 6066 section 4: the client may have asked for small records.
+  const int fragment = wolfSSL_GetMaxOutputSize(ssl_);
+  if (fragment > 0) max_fragment_ = std::min(kMaxPlaintext, static_cast<std::size_t>(fragment));
   owner_->on_established(*this);
   wolfSSL_FreeArrays(ssl_);
+  schedules_.forget_epochs();  // the handshake's keys are not those of the data
   status_ = in_at_ < in_.size() ? SessionStatus::data : SessionStatus::want;
 }
 
@@ -188,29 +185,120 @@ Session::Opened TlsSession::open(ByteSpan ciphertext, MutByteSpan room) {
   Opened opened;
   if (!can_read()) return opened;
   DeviceScope scope(&schedules_);
-  lent_ = ciphertext;
-  if (room.empty() && output_size() <= kOutputBound) {
-    std::uint8_t first = 0;
-    const int n = wolfSSL_peek(ssl_, &first, 1);
-    if (n <= 0) settle_read(wolfSSL_get_error(ssl_, n));
+  const std::size_t offered = ciphertext.size();
+  while (can_read() && output_size() <= kOutputBound) {
+    if (take_plain(opened, room)) break;
+    if (!next_record(ciphertext)) break;
+    if (!open_ourselves(opened, room) && !open_by_wolfssl(opened, room)) break;
   }
-  while (opened.produced < room.size() && output_size() <= kOutputBound) {
-    const auto wanted = std::min<std::size_t>(room.size() - opened.produced, 1u << 30);
-    const int n = wolfSSL_read(ssl_, room.data() + opened.produced, static_cast<int>(wanted));
-    if (n <= 0) {
-      settle_read(wolfSSL_get_error(ssl_, n));
-      break;
+  opened.consumed = offered - ciphertext.size();
+  if (can_read()) status_ = has_plaintext() ? SessionStatus::data : SessionStatus::want;
+  return opened;
+}
+
+// Plaintext already at hand, into the room. True when there is no room left, or when there is
+// plaintext and the caller only asked for that.
+bool TlsSession::take_plain(Opened& opened, MutByteSpan room) {
+  if (plain_at_ < plain_.size()) {
+    const std::size_t n = std::min(plain_.size() - plain_at_, room.size() - opened.produced);
+    if (n > 0) std::memcpy(room.data() + opened.produced, plain_.data() + plain_at_, n);
+    plain_at_ += n;
+    opened.produced += n;
+    if (plain_at_ < plain_.size()) return true;
+    plain_ = {};
+    plain_at_ = 0;
+  }
+  if (wolfSSL_pending(ssl_) > 0) {
+    const std::size_t left = room.size() - opened.produced;
+    if (left == 0) return true;
+    const int n = wolfSSL_read(ssl_, room.data() + opened.produced, static_cast<int>(left));
+    if (n > 0) opened.produced += static_cast<std::size_t>(n);
+    if (wolfSSL_pending(ssl_) > 0) return true;
+  }
+  return !room.empty() && opened.produced == room.size();
+}
+
+// Sets record_ to the next whole record, from what was fed, then from `ciphertext`, which shrinks
+// by what was taken. Without a whole one, keeps the part.
+bool TlsSession::next_record(ByteSpan& ciphertext) {
+  const auto view = [this](ByteSpan from, bool lent) {
+    if (from.size() < kRecordHeader) return false;
+    const std::size_t size = record_size(from.data());
+    // What is no record goes to wolfSSL as far as it has come: it knows the right alert.
+    if (size <= kMaxRecord && from.size() < size) return false;
+    record_ = from.first(std::min(from.size(), size));
+    record_lent_ = lent;
+    return true;
+  };
+  if (in_.empty() && view(ciphertext, true)) {
+    ciphertext = ciphertext.subspan(record_.size());
+    return true;
+  }
+  while (!view(ByteSpan(in_).subspan(in_at_), false)) {
+    if (ciphertext.empty()) return false;
+    const std::size_t held = in_.size() - in_at_;
+    const std::size_t whole =
+        held < kRecordHeader ? kRecordHeader : record_size(in_.data() + in_at_);
+    const std::size_t n = std::min(ciphertext.size(), whole - held);
+    in_.reserve(in_at_ + whole);
+    in_.insert(in_.end(), ciphertext.begin(), ciphertext.begin() + static_cast<std::ptrdiff_t>(n));
+    ciphertext = ciphertext.subspan(n);
+  }
+  return true;
+}
+
+void TlsSession::drop_record() {
+  if (!record_lent_) {
+    in_at_ += record_.size();
+    if (in_at_ == in_.size()) {
+      in_ = {};
+      in_at_ = 0;
     }
-    opened.produced += static_cast<std::size_t>(n);
-    status_ = SessionStatus::data;
   }
-  opened.consumed = ciphertext.size() - lent_.size();
-  lent_ = {};
+  record_ = {};
+}
+
+// Straight from the record into the room where it fits.
+bool TlsSession::open_ourselves(Opened& opened, MutByteSpan room) {
+  if (!schedules_.can_open() || record_.size() > kMaxRecord) return false;
+  thread_local std::array<std::uint8_t, kMaxRecord> scratch;
+  const MutByteSpan left = room.subspan(opened.produced);
+  const bool direct = left.size() + kRecordHeader + 16 >= record_.size();
+  const auto size = schedules_.open(record_, direct ? left : MutByteSpan(scratch));
+  if (!size) return false;
+  drop_record();
+  if (direct) {
+    opened.produced += *size;
+    return true;
+  }
+  const std::size_t n = std::min(*size, left.size());
+  if (n > 0) std::memcpy(left.data(), scratch.data(), n);
+  opened.produced += n;
+  plain_.assign(scratch.begin() + static_cast<std::ptrdiff_t>(n),
+                scratch.begin() + static_cast<std::ptrdiff_t>(*size));
+  return true;
+}
+
+// All that is not plain data, other ciphers, and the first record of each key. False at the end.
+bool TlsSession::open_by_wolfssl(Opened& opened, MutByteSpan room) {
+  const MutByteSpan left = room.subspan(opened.produced);
+  std::uint8_t first = 0;
+  given_ = record_;
+  const int n = left.empty() ? wolfSSL_peek(ssl_, &first, 1)
+                             : wolfSSL_read(ssl_, left.data(), static_cast<int>(left.size()));
+  given_ = {};
+  drop_record();
+  if (n > 0) {
+    if (!left.empty()) opened.produced += static_cast<std::size_t>(n);
+    return true;
+  }
+  settle_read(wolfSSL_get_error(ssl_, n));
+  schedules_.forget_epochs();  // it may have been a key update
   if (ticket_arrived_) {
     ticket_arrived_ = false;
     owner_->on_ticket(*this);
   }
-  return opened;
+  return can_read();
 }
 
 void TlsSession::settle_read(int error) {
@@ -224,7 +312,8 @@ void TlsSession::settle_read(int error) {
 }
 
 bool TlsSession::has_plaintext() const {
-  return can_read() && (in_at_ < in_.size() || wolfSSL_pending(ssl_) > 0);
+  return can_read() &&
+         (plain_at_ < plain_.size() || complete_records() > in_at_ || wolfSSL_pending(ssl_) > 0);
 }
 
 std::size_t TlsSession::write(ByteSpan bytes) {
@@ -232,16 +321,39 @@ std::size_t TlsSession::write(ByteSpan bytes) {
   DeviceScope scope(&schedules_);
   std::size_t taken = 0;
   while (taken < bytes.size() && output_size() < kOutputBound) {
-    const std::size_t n = std::min(bytes.size() - taken, kMaxPlaintext);
-    const int written = wolfSSL_write(ssl_, bytes.data() + taken, static_cast<int>(n));
-    if (written <= 0) {
-      const int error = wolfSSL_get_error(ssl_, written);
-      if (error != WOLFSSL_ERROR_WANT_WRITE && error != WOLFSSL_ERROR_WANT_READ) fail(error);
+    const ByteSpan chunk = bytes.subspan(taken, std::min(bytes.size() - taken, max_fragment_));
+    if (schedules_.seal_limit_reached()) update_keys();
+    if (schedules_.can_seal()) {
+      write_ourselves(chunk);
+    } else if (!write_by_wolfssl(chunk)) {
       break;
     }
-    taken += static_cast<std::size_t>(written);
+    taken += chunk.size();
   }
   return taken;
+}
+
+void TlsSession::write_ourselves(ByteSpan bytes) {
+  constexpr std::size_t kOverhead = KeySchedules::kOverhead;
+  if (sink_ == nullptr || output_size() > 0) {
+    const std::size_t at = out_.size();
+    out_.resize(at + bytes.size() + kOverhead);
+    schedules_.seal(bytes, MutByteSpan(out_).subspan(at));
+    return;
+  }
+  thread_local std::array<std::uint8_t, kMaxPlaintext + kOverhead> scratch;
+  const MutByteSpan record = MutByteSpan(scratch).first(bytes.size() + kOverhead);
+  schedules_.seal(bytes, record);
+  emit(record);
+}
+
+bool TlsSession::write_by_wolfssl(ByteSpan bytes) {
+  const int n = wolfSSL_write(ssl_, bytes.data(), static_cast<int>(bytes.size()));
+  if (n == static_cast<int>(bytes.size())) return true;
+  const int error = wolfSSL_get_error(ssl_, n);
+  // Our send() takes everything below the hard bound, so this is no full buffer.
+  fail(error);
+  return false;
 }
 
 void TlsSession::close_notify() {
@@ -254,7 +366,9 @@ void TlsSession::close_notify() {
 bool TlsSession::update_keys() {
   if (!done_ || notified_ || status_ == SessionStatus::alert) return false;
   DeviceScope scope(&schedules_);
-  return wolfSSL_update_keys(ssl_) == WOLFSSL_SUCCESS;
+  const bool updated = wolfSSL_update_keys(ssl_) == WOLFSSL_SUCCESS;
+  schedules_.forget_epochs();
+  return updated;
 }
 
 void TlsSession::fail(std::string_view text) {

@@ -78,6 +78,14 @@ class TlsSession final : public Session {
   static int receive(WOLFSSL* ssl, char* room, int size, void* self);
   static int send(WOLFSSL* ssl, char* bytes, int size, void* self);
   bool ensure_ssl();
+  bool next_record(ByteSpan& ciphertext);
+  void drop_record();
+  bool take_plain(Opened& opened, MutByteSpan room);
+  bool open_ourselves(Opened& opened, MutByteSpan room);
+  bool open_by_wolfssl(Opened& opened, MutByteSpan room);
+  bool write_by_wolfssl(ByteSpan bytes);
+  void write_ourselves(ByteSpan bytes);
+  void emit(ByteSpan bytes);
   void fail(int error);
   void fail(std::string_view text);
   void finish_handshake();
@@ -90,12 +98,21 @@ class TlsSession final : public Session {
   WOLFSSL* ssl_ = nullptr;
   KeySchedules schedules_;
   CiphertextSink* sink_ = nullptr;
+  // Ciphertext fed and not yet used; out_ waits to be drained.
   std::vector<std::uint8_t> in_, out_;
-  std::size_t in_at_ = 0, in_limit_ = 0, out_at_ = 0;
-  ByteSpan lent_;  // ciphertext of the open() under way
+  std::size_t in_at_ = 0, out_at_ = 0;
+  // The whole record being opened, in in_ or in the caller's bytes.
+  ByteSpan record_;
+  bool record_lent_ = false;
+  // What wolfSSL may take: whole records only, so that it never holds a part of one.
+  ByteSpan given_;
+  // Plaintext that found no room.
+  std::vector<std::uint8_t> plain_;
+  std::size_t plain_at_ = 0;
   std::string requested_, name_;
   std::array<std::uint8_t, 32> certificate_id_{};
   std::array<char, 96> error_text_{};
+  std::size_t max_fragment_ = 16384;
   SessionStatus status_ = SessionStatus::want;
   bool server_;
   bool done_ = false;

@@ -55,9 +55,9 @@ class ClientContext {
 // Returns a line for the log: which device serves AES-GCM.
 std::string initialise();
 
-// For benchmarks and tests: false while AES-GCM is wolfSSL's own code.
+// False where the CPU lacks AES-NI: AES-GCM is then wolfSSL's own code.
 bool device_available();
-// [tests, benchmarks] Off: wolfSSL's own code runs, for every session.
+// [tests, benchmarks] Off: wolfSSL's own code runs in sessions made from now on.
 void enable_device(bool enabled);
 
 }  // namespace sluice::crypto

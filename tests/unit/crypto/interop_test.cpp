@@ -268,7 +268,7 @@ TEST_F(Interop, KeyUpdates) {
   }
 }
 
-TEST_F(Interop, DeviceChangesMidSession) {
+TEST_F(Interop, SessionKeepsItsDevice) {
   auto contexts = server();
   auto session = contexts->make_session("default");
   OpensslPeer peer(client_options());
@@ -281,6 +281,89 @@ TEST_F(Interop, DeviceChangesMidSession) {
   }
   EXPECT_EQ(peer.received, "outoutoutout");
   EXPECT_EQ(peer.plain, "inininin");
+}
+
+// RFC 8446 section 5.4.
+TEST_F(Interop, PaddedRecords) {
+  for (const bool device : {true, false}) {
+    enable_device(device);
+    auto contexts = server();
+    auto session = contexts->make_session("default");
+    OpensslPeer peer(client_options());
+    SSL_set_block_padding(peer.ssl(), 4096);
+    peer.exchange(*session);
+    std::string sent;
+    for (std::size_t size = 1; size < 16384; size = size * 3 + 1) {
+      sent += std::string(size, static_cast<char>('a' + size % 26));
+      peer.write(std::string_view(sent).substr(sent.size() - size));
+    }
+    peer.exchange(*session, 1000);
+    EXPECT_TRUE(peer.plain == sent) << peer.plain.size() << " " << session->error_text();
+  }
+}
+
+// RFC 6066 section 4.
+TEST_F(Interop, ClientAsksForSmallRecords) {
+  for (const bool device : {true, false}) {
+    enable_device(device);
+    auto contexts = server();
+    auto session = contexts->make_session("default");
+    OpensslPeer peer(client_options());
+    SSL_set_tlsext_max_fragment_length(peer.ssl(), TLSEXT_max_fragment_length_512);
+    peer.exchange(*session);
+    expect_traffic(peer, *session);
+    const std::string sent(3000, 'f');
+    session->write(as_bytes(sent));
+    const ByteSpan out = session->pending_output();
+    for (std::size_t at = 0; at + 5 <= out.size(); at += 5u + load_be16(&out[at + 3])) {
+      EXPECT_LE(load_be16(&out[at + 3]), 512 + 17);
+    }
+    peer.exchange(*session);
+    EXPECT_EQ(peer.received, "answer" + sent) << peer.error();
+  }
+}
+
+// Rooms of every size, records of every size, wire pieces of every size.
+TEST_F(Interop, AnySizesAnywhere) {
+  for (const char* cipher : {"TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"}) {
+    auto contexts = server();
+    auto session = contexts->make_session("default");
+    auto options = client_options();
+    options.ciphers13 = cipher;
+    OpensslPeer peer(options);
+    peer.exchange(*session);
+    std::string sent, got;
+    std::uint32_t random = 12345;
+    const auto next = [&random](std::uint32_t below) {
+      random = random * 1664525u + 1013904223u;
+      return (random >> 8) % below;
+    };
+    std::string wire;
+    std::vector<std::uint8_t> room(40'000);
+    for (int i = 0; i < 400; ++i) {
+      if (i % 50 == 7) SSL_key_update(peer.ssl(), SSL_KEY_UPDATE_NOT_REQUESTED);
+      std::string text(next(i % 3 == 0 ? 40'000 : 300) + 1, static_cast<char>('a' + i % 26));
+      sent += text;
+      peer.write(text);
+      std::string more(100'000, '\0');
+      more.resize(static_cast<std::size_t>(
+          BIO_read(SSL_get_wbio(peer.ssl()), more.data(), static_cast<int>(more.size()))));
+      wire += more;
+      for (int k = 0; k < 200 && !wire.empty(); ++k) {
+        const std::size_t size = next(k % 4 == 0 ? 40'000 : 2000);
+        const ByteSpan piece = as_bytes(std::string_view(wire).substr(0, next(5000) + 1));
+        const auto opened = session->open(piece, MutByteSpan(room).first(size));
+        got.append(reinterpret_cast<const char*>(room.data()), opened.produced);
+        wire.erase(0, opened.consumed);
+      }
+    }
+    for (std::size_t n = 0; (n = session->read(room)) > 0;) {
+      got.append(reinterpret_cast<const char*>(room.data()), n);
+    }
+    EXPECT_TRUE(wire.empty());
+    EXPECT_TRUE(got == sent) << got.size() << " of " << sent.size() << session->error_text();
+    EXPECT_EQ(session->status(), SessionStatus::want);
+  }
 }
 
 TEST_F(Interop, ServerResumesWithTicket) {
