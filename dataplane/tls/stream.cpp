@@ -10,7 +10,8 @@ namespace {
 
 // What one connection may have done for it in one turn: others wait meanwhile.
 constexpr std::size_t kWorkPerTurn = 64 * 1024;
-constexpr std::size_t kMaxRecord = 16384;    // plaintext, RFC 8446 section 5.1
+constexpr std::size_t kMaxRecord = 16384;  // plaintext, RFC 8446 section 5.1
+constexpr std::size_t kProbe = 512;
 constexpr std::size_t kRecordOverhead = 22;  // header 5, content type 1, tag 16
 
 StreamError error_of(tcp::CloseReason reason) {
@@ -215,7 +216,12 @@ void Stream::Impl::advance(HandshakeBudget& budget) {
       state = StreamState::open;
     }
   }
-  if (state == StreamState::open && session && !session->has_plaintext()) read_tls({});
+  // An idle owner must learn of a close_notify without reading. More than a few bytes are data, and
+  // best opened into the reader's room.
+  if (state == StreamState::open && session && !session->has_plaintext() &&
+      source().size() <= kProbe) {
+    read_tls({});
+  }
   settle();
 }
 
