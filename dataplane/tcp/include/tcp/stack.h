@@ -135,6 +135,8 @@ class Connection {
   // on_ready() once more in the next dispatch: "my work budget of this turn was used up".
   void mark_ready();
   void set_observer(Observer* observer);
+  // Probes of an idle peer (RFC 9293 section 3.8.4) as configured in StackConfig; off by default.
+  void set_keepalive(bool on);
 
  protected:
   Connection() = default;
@@ -144,12 +146,16 @@ class Connection {
 struct StackConfig {
   std::size_t max_connections = 16384;
   std::size_t syn_cache_entries = 4096;
+  std::size_t time_wait_entries = 32768;        // the oldest make room
   std::size_t receive_buffer = 256 * 1024;      // initial and, until autotuning, largest window
   std::size_t send_buffer = 1024 * 1024;        // cap of one connection's send queue
   std::size_t memory_limit = 512 * 1024 * 1024; // all connections' buffers together
   std::uint16_t mtu = 1500;                     // of the port: MSS = mtu - 40 or - 60
   std::uint64_t secret[2] = {};                 // ISN, timestamp offset, port and table hashing
   Micros connect_timeout{3'000'000};
+  Micros keepalive_idle{60'000'000};            // silence before the first probe
+  Micros keepalive_interval{10'000'000};        // between probes
+  std::uint8_t keepalive_probes = 6;            // unanswered ones before giving up
 };
 
 struct Stats;  // tcp/stats.h: counters of this stack, RFC 4022/4898 names, drop reasons
@@ -196,8 +202,10 @@ class Stack {
   // RST to everyone, nothing left afterwards: orderly stop and tests.
   void abort_all(Time now);
 
+  struct Impl;  // private to the library
+
  private:
-  struct Impl;
+  friend struct Inspector;  // tests look at invariants
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,0 +1,278 @@
+// The machinery behind tcp::Stack. One struct, its functions spread over files by subject:
+//
+//   stack.cpp      arena, tables, the turn (timers, dispatch, flush)     connection.cpp  the
+//   application's calls input.cpp      segment arrives, RFC 9293 section 3.10.7, in its order
+//   passive.cpp    listeners and the SYN cache                           active.cpp      connect(),
+//   ports, ISN ack.cpp        step 5: acknowledgements, SACK, loss recovery         receive.cpp
+//   step 7: text, window output.cpp     what to send when; building segments timers.cpp      what
+//   to do when time is up time_wait.cpp  TIME-WAIT icmp.cpp        errors from the network
+#pragma once
+
+#include <bitset>
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/flow_table.h"
+#include "base/intrusive_list.h"
+#include "base/timer_wheel.h"
+#include "pcb.h"
+#include "tcp/stack.h"
+#include "tcp/stats.h"
+#include "wire.h"
+
+namespace sluice::tcp {
+
+inline constexpr std::uint8_t kWindowScale = 7;         // 65535 << 7 = 8 MB
+inline constexpr std::uint32_t kMaxReceive = 4u << 20;  // growth of the receive buffer ends
+inline constexpr std::uint32_t kWindowPad = 1024;       // what rounding the window up may cost
+inline constexpr std::uint32_t kSegmentsPerTurn = 64;   // of one connection
+inline constexpr Micros kDelayedAckTime{40'000};        // RFC 9293 section 3.8.6.3: at most 500 ms
+inline constexpr Micros kMsl2{60'000'000};              // 2 MSL, RFC 9293 section 3.4.2
+inline constexpr Micros kFinWait2Time{60'000'000};      // without an owner
+inline constexpr Micros kGiveUpTime{100'000'000};       // R2, RFC 9293 section 3.8.3
+inline constexpr Micros kPersistMax{60'000'000};
+inline constexpr Micros kIdleBufferTime{1'000'000};
+inline constexpr Micros kMemoryRetryTime{10'000};
+inline constexpr Micros kChallengeSpacing{500'000};         // 2/s per connection
+inline constexpr std::uint32_t kChallengesPerSecond = 100;  // of the stack, jittered
+inline constexpr std::uint32_t kResetsPerSecond = 1000;
+inline constexpr std::uint8_t kQuickAcks = 16;
+inline constexpr std::size_t kSynStages = 6;  // SYN-ACK at 0, 1, 3, 7, 15 and 31 s
+inline constexpr std::uint16_t kMinSendMss = 48;
+inline constexpr std::uint16_t kFirstPort = 1024;  // RFC 6056 section 3.2
+inline constexpr std::size_t kPortTries = 8192;
+
+// What a keyed hash is for: each purpose has its own values.
+enum class Purpose : std::uint8_t { table, isn, timestamp_offset, port_offset, port_step };
+
+struct SynTag {};
+struct TimeWaitTag {};
+
+// A half-open connection: nothing else is kept for a SYN.
+struct SynEntry : ListHook<SynTag> {
+  FlowKey key;
+  std::uint64_t hash = 0;
+  Seq iss, irs;
+  std::uint32_t listener_id = 0;
+  std::uint32_t ts_recent = 0;
+  std::uint16_t peer_mss = 536;
+  std::uint8_t peer_scale = 0;
+  std::uint8_t stage = 0;  // times the SYN-ACK was repeated
+  bool scaled = false, sack = false, timestamps = false;
+  Time sent{}, due = kNever;
+};
+
+// What is left of a connection whose both directions are closed (RFC 9293 section 3.3.2).
+struct TimeWaitEntry : ListHook<TimeWaitTag> {
+  FlowKey key;
+  std::uint64_t hash = 0;
+  Seq snd_nxt, rcv_nxt;
+  std::uint32_t ts_recent = 0;
+  std::uint32_t ts_offset = 0;
+  std::uint16_t window = 0;
+  bool timestamps = false;
+  Time entered{}, expires = kNever;
+  Time next_ack{};
+};
+
+// Slots that never move, addressed by index; freed slots are used again.
+template <typename T>
+class Slots {
+ public:
+  std::uint32_t take() {
+    if (!free_.empty()) {
+      const std::uint32_t i = free_.back();
+      free_.pop_back();
+      return i;
+    }
+    slots_.emplace_back();
+    free_.reserve(slots_.size());
+    return static_cast<std::uint32_t>(slots_.size() - 1);
+  }
+  void give_back(std::uint32_t i) { free_.push_back(i); }
+  T& operator[](std::uint32_t i) { return slots_[i]; }
+  const T& operator[](std::uint32_t i) const { return slots_[i]; }
+  std::size_t slots() const { return slots_.size(); }
+  std::size_t used() const { return slots_.size() - free_.size(); }
+
+ private:
+  std::deque<T> slots_;
+  std::vector<std::uint32_t> free_;
+};
+
+// So many events per second, the number varied a little each second: an observer cannot count by it
+// what others cause (CVE-2016-5696).
+class RateLimit {
+ public:
+  bool allow(Time now, std::uint32_t per_second, std::uint64_t jitter);
+
+ private:
+  Time window_end_{Time::min()};
+  std::uint32_t left_ = 0;
+};
+
+struct Stack::Impl {
+  Impl(const StackConfig& configuration, TransmitSink& transmit, Acceptor& acceptor_);
+  ~Impl();
+
+  // The flow table's index: what kind of thing, and which.
+  enum Kind : std::uint32_t { kPcb = 0, kSynEntry = 1u << 30, kTimeWait = 2u << 30 };
+  static constexpr std::uint32_t kKindMask = 3u << 30;
+
+  // -- stack.cpp
+  void tick(Time t) { now = t > now ? t : now; }  // time never runs backwards in here
+  std::uint64_t hash_of(const FlowKey& key) const;
+  std::uint64_t secret_hash(const FlowKey& key, Purpose purpose) const;
+  const FlowKey& key_at(std::uint32_t entry) const;
+  std::uint32_t find(const FlowKey& key, std::uint64_t hash) const;
+  Pcb* new_pcb(const FlowKey& key, std::uint64_t hash);
+  void remove_from_table(Pcb& pcb);
+  void free_pcb(Pcb& pcb);
+  void drop_buffers(Pcb& pcb);
+  void finish(Pcb& pcb, CloseReason reason);
+  void reset_peer(Pcb& pcb, CloseReason reason);
+  void mark_ready(Pcb& pcb);
+  void want_output(Pcb& pcb) { output_list.push_back(pcb); }
+  bool may_charge(std::size_t bytes) const { return memory + bytes <= config.memory_limit; }
+  bool reserve(ByteRing& ring, std::size_t bytes, bool beyond_limit = false);
+  void release(ByteRing& ring);
+  bool under_pressure() const { return memory > config.memory_limit / 4 * 3; }
+  std::size_t dispatch(std::size_t max);
+  void flush();
+  void end_turn();
+  void abort_all();
+  std::uint32_t listener(std::uint16_t port) const;  // index into listeners, or FlowTable::kNone
+
+  // -- active.cpp
+  Seq initial_sequence(const FlowKey& key) const;
+  std::uint32_t timestamp_clock(std::uint32_t offset) const;
+  std::uint32_t timestamp_offset(const FlowKey& key) const {
+    return static_cast<std::uint32_t>(secret_hash(key, Purpose::timestamp_offset));
+  }
+  Connection* connect(const IpAddress& local, const Endpoint& remote, Observer& observer,
+                      Micros timeout, bool (*accept_port)(void*, const FlowKey&), void* ctx);
+  bool choose_port(FlowKey& key, std::uint64_t& hash, bool (*accept_port)(void*, const FlowKey&),
+                   void* ctx);
+
+  // -- input.cpp
+  void input(const InputSegment& in);
+  void segment_arrives(Pcb& pcb, const Segment& s);
+  void in_syn_sent(Pcb& pcb, const Segment& s);
+  bool check_sequence(Pcb& pcb, const Segment& s);
+  bool check_timestamp(Pcb& pcb, const Segment& s);
+  bool check_reset(Pcb& pcb, const Segment& s);
+  bool check_syn(Pcb& pcb, const Segment& s);
+  bool check_ack(Pcb& pcb, const Segment& s);
+  void process_fin(Pcb& pcb);
+  void establish(Pcb& pcb);
+  void on_reset(Pcb& pcb);
+  void learn_options(Pcb& pcb, const Options& o);
+  void refuse(const Segment& s);  // the RST of a connection that does not exist
+
+  // -- passive.cpp
+  void syn_arrives(const Segment& s, std::uint64_t hash, std::uint32_t listener_index,
+                   Seq iss_floor, bool has_floor);
+  void half_open_arrives(SynEntry& entry, const Segment& s);
+  bool send_syn_ack(SynEntry& entry);
+  void forget(SynEntry& entry);
+  Pcb* promote(SynEntry& entry, const Segment& s);
+  std::uint32_t index_of(const SynEntry& entry) const;
+  void poll_syn_cache(std::size_t& budget);
+
+  // -- ack.cpp
+  void process_ack(Pcb& pcb, const Segment& s);
+  void acknowledge(Pcb& pcb, const Segment& s, std::uint32_t in_flight);
+  void sample_rtt(Pcb& pcb, const Segment& s);
+  bool update_window(Pcb& pcb, const Segment& s);
+  bool take_sack(Pcb& pcb, const Segment& s);
+  void enter_recovery(Pcb& pcb);
+  bool first_is_lost(const Pcb& pcb) const;
+  void rewind(Pcb& pcb);  // everything from snd_una counts as unsent
+  void notify_writer(Pcb& pcb);
+
+  // -- receive.cpp
+  void process_text(Pcb& pcb, const Segment& s);
+  void take_in_order(Pcb& pcb, ByteSpan payload);
+  bool take_out_of_order(Pcb& pcb, std::uint32_t offset, ByteSpan payload);
+  bool settle_direct(Pcb& pcb, bool beyond_limit);
+  void schedule_ack(Pcb& pcb, std::size_t received);
+  void after_read(Pcb& pcb, std::size_t n);
+  std::uint32_t free_window(const Pcb& pcb) const;
+  std::uint16_t advertise(Pcb& pcb);  // the window field; moves rcv_edge
+  void fill_sack(Pcb& pcb, Options& options);
+
+  // -- output.cpp
+  std::uint16_t our_mss(const IpAddress& remote) const;
+  std::uint32_t send_mss(const Pcb& pcb) const;  // payload that fits one segment now
+  bool output(Pcb& pcb);                         // false: the sink is full
+  bool output_control(Pcb& pcb);
+  bool output_data(Pcb& pcb, std::uint32_t budget);
+  bool output_recovery(Pcb& pcb, std::uint32_t& budget);
+  bool send_segment(Pcb& pcb, Seq seq, std::uint32_t length, std::uint8_t flags);
+  bool send_ack(Pcb& pcb);
+  bool send_syn(Pcb& pcb);
+  bool send_probe(Pcb& pcb);
+  void send_reset(Pcb& pcb);
+  bool send(const Outgoing& o, const ByteRing* ring = nullptr, std::size_t offset = 0,
+            std::size_t length = 0);
+  void sent_ack(Pcb& pcb);
+  void challenge(Pcb& pcb);
+  void arm_after_output(Pcb& pcb);
+
+  // -- timers.cpp
+  void arm(Pcb& pcb, Timer timer, Time at);
+  void disarm(Pcb& pcb, Timer timer) { pcb.deadline[timer] = kNever; }
+  bool armed(const Pcb& pcb, Timer timer) const { return pcb.deadline[timer] != kNever; }
+  void poll_timers(std::size_t max);
+  void wake(Pcb& pcb);
+  void retransmission_timeout(Pcb& pcb);
+  void persist_timeout(Pcb& pcb);
+  void keepalive_timeout(Pcb& pcb);
+  void lifetime_over(Pcb& pcb);
+  void housekeeping(Pcb& pcb);
+  Time next_deadline() const;
+
+  // -- time_wait.cpp
+  void enter_time_wait(Pcb& pcb);
+  void time_wait_arrives(TimeWaitEntry& entry, const Segment& s);
+  void forget(TimeWaitEntry& entry);
+  void poll_time_wait(std::size_t& budget);
+  std::uint32_t index_of(const TimeWaitEntry& entry) const;
+
+  // -- icmp.cpp
+  void icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard, std::uint16_t next_hop_mtu);
+
+  StackConfig config;
+  TransmitSink& sink;
+  Acceptor& acceptor;
+  Stats stats;
+  Time now{};
+  std::size_t memory = 0;
+  bool stopping = false;
+
+  FlowTable flows;
+  Slots<Pcb> pcbs;
+  Slots<SynEntry> syn_entries;
+  Slots<TimeWaitEntry> time_waits;
+  std::vector<std::unique_ptr<OutOfOrder>> spare_overtaken;
+
+  struct Listener {
+    std::uint16_t port;
+    std::uint32_t id;
+  };
+  std::vector<Listener> listeners;
+  std::bitset<65536> listening;
+  std::array<std::uint16_t, 256> port_counters{};  // RFC 6056 section 3.3.4
+
+  TimerWheel wheel;
+  IntrusiveList<Pcb, ReadyTag> ready_list;
+  IntrusiveList<Pcb, OutputTag> output_list;
+  IntrusiveList<Pcb, DirectTag> direct_list;
+  std::array<IntrusiveList<SynEntry, SynTag>, kSynStages> syn_stages;  // each in order of `due`
+  IntrusiveList<TimeWaitEntry, TimeWaitTag> time_wait_fifo;            // in order of `expires`
+  RateLimit resets, challenges;
+};
+
+}  // namespace sluice::tcp

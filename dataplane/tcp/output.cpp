@@ -1,0 +1,366 @@
+// What to send when, and how it looks: RFC 9293 section 3.8 (data communication), sender side.
+
+#include <algorithm>
+
+#include "impl.h"
+
+namespace sluice::tcp {
+namespace {
+
+constexpr std::uint16_t kHeadersV4 = 40;
+constexpr std::uint16_t kHeadersV6 = 60;
+
+std::uint16_t headers(const IpAddress& remote) { return remote.is_v4() ? kHeadersV4 : kHeadersV6; }
+
+// A sequence number the peer finds in its window: the highest sent, unless the window was taken
+// back.
+Seq acceptable_seq(const Pcb& p) { return earlier(p.snd_max, p.snd_una + p.snd_wnd); }
+
+// RFC 6675 section 4, IsLost(): octets below this with enough SACKed beyond them.
+Seq lost_below(const Pcb& p, std::uint32_t mss) {
+  std::uint32_t bytes = 0;
+  for (std::size_t i = p.scoreboard->count(), ranges = 1; i-- > 0; ++ranges) {
+    const Interval& r = (*p.scoreboard)[i];
+    bytes += r.end - r.start;
+    if (ranges >= 3 || bytes > 2 * mss) return p.snd_una + r.start;
+  }
+  return p.snd_una;
+}
+
+}  // namespace
+
+// RFC 9293 section 3.7.1: what we can receive, whatever options there will be.
+std::uint16_t Stack::Impl::our_mss(const IpAddress& remote) const {
+  return static_cast<std::uint16_t>(config.mtu - headers(remote));
+}
+
+// Eff.snd.MSS: the peer's limit and the path's, less the options each segment carries.
+std::uint32_t Stack::Impl::send_mss(const Pcb& p) const {
+  const auto path = static_cast<std::uint16_t>(p.path_mtu - headers(p.key.remote));
+  const std::uint32_t mss = std::min(std::max(p.peer_mss, kMinSendMss), path);
+  return mss - (p.timestamps ? static_cast<std::uint32_t>(kTimestampOption) : 0);
+}
+
+bool Stack::Impl::output(Pcb& p) {
+  if (p.reason != CloseReason::none) return true;
+  if (p.syn_due && !send_syn(p)) return false;
+  if (p.phase == State::syn_sent || p.phase == State::closed) return true;
+  if (!output_control(p)) return false;
+  if (p.phase != State::syn_received && !output_data(p, kSegmentsPerTurn)) return false;
+  if (p.ack_now && !send_ack(p)) return false;
+  if (p.phase != State::syn_received) arm_after_output(p);
+  return true;
+}
+
+bool Stack::Impl::output_control(Pcb& p) {
+  if (p.keepalive_due) {
+    Outgoing o;
+    o.key = p.key;
+    o.seq = p.snd_una - 1;
+    o.ack = p.rcv_nxt;
+    o.flags = kAck;
+    o.window = advertise(p);
+    o.options.has_timestamps = p.timestamps;
+    o.options.timestamp = timestamp_clock(p.ts_offset);
+    o.options.timestamp_echo = p.ts_recent;
+    if (!send(o)) return false;
+    p.keepalive_due = false;
+    ++stats.tcp_keepalive_probes;
+    sent_ack(p);
+  }
+  if (p.probe_due && p.persisting) {
+    if (!send_probe(p)) return false;
+  }
+  p.probe_due = false;
+  return true;
+}
+
+bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
+  if ((p.recovering || p.retransmit_first) && !output_recovery(p, budget)) return false;
+  if (p.recovering && p.sack) return true;
+  if (p.outstanding() == 0 && p.has_unsent() && now - p.last_sent > p.rtt.rto()) {
+    p.congestion.restart_after_idle();
+  }
+  while (p.has_unsent() && !p.persisting) {
+    if (budget-- == 0) {
+      want_output(p);
+      break;
+    }
+    const Seq end = p.data_end();
+    std::uint32_t length = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
+    const bool again = p.snd_nxt < p.snd_max;
+    if (again && p.scoreboard && !p.scoreboard->empty()) {
+      // After a timeout: what the peer has reported since need not go again.
+      const Interval hole =
+          p.scoreboard->hole(distance(p.snd_una, p.snd_nxt), distance(p.snd_una, p.snd_max));
+      if (p.snd_una + hole.start != p.snd_nxt) {
+        p.snd_nxt = p.snd_una + hole.start;
+        continue;
+      }
+      length = std::min(length, hole.end - hole.start);
+    }
+    const std::uint32_t mss = send_mss(p);
+    length = std::min(length, mss);
+    const Seq edge = p.snd_una + p.snd_wnd;
+    const std::uint32_t room = edge > p.snd_nxt ? distance(p.snd_nxt, edge) : 0;
+    if (length > room) {
+      // Sender's silly window avoidance, section 3.8.6.2.1. A retransmission takes what there is.
+      if (room == 0) break;
+      if (room < p.max_snd_wnd / 2 && !p.override_sws && !again) break;
+      length = room;
+    }
+    const bool fin = p.fin_queued && p.snd_nxt + length == end && length < room;
+    if (length == 0 && !fin) break;
+    const std::uint32_t in_flight = distance(p.snd_una, p.snd_nxt) - p.sacked(p.snd_una, p.snd_nxt);
+    // RFC 3042: the first two duplicates let one segment each go; with SACK they leave in_flight.
+    const std::uint32_t limited =
+        !p.sack && !p.recovering ? std::min<std::uint32_t>(p.dup_acks, 2) * mss : 0;
+    if (in_flight > 0 && length > 0 && in_flight + length > p.congestion.window() + limited) break;
+    if (!send_segment(p, p.snd_nxt, length, static_cast<std::uint8_t>(kAck | (fin ? kFin : 0)))) {
+      return false;
+    }
+    p.snd_nxt = p.snd_nxt + length + (fin ? 1u : 0u);
+    p.snd_max = later(p.snd_max, p.snd_nxt);
+  }
+  p.override_sws = false;
+  return true;
+}
+
+// The retransmissions of fast recovery and, with SACK, everything sent meanwhile: RFC 6675 section
+// 5 (C) with NextSeg() rules 1 to 3.
+bool Stack::Impl::output_recovery(Pcb& p, std::uint32_t& budget) {
+  const Seq end = p.data_end();
+  const std::uint32_t mss = send_mss(p);
+  static const IntervalSet kNothing;
+  const auto resend = [&](Seq from) {
+    const IntervalSet& have = p.scoreboard ? *p.scoreboard : kNothing;
+    const Interval hole = have.hole(distance(p.snd_una, from), distance(p.snd_una, p.snd_max));
+    const Seq seq = p.snd_una + hole.start;
+    const std::uint32_t text = seq < end ? distance(seq, end) : 0;
+    const std::uint32_t length = std::min({mss, hole.end - hole.start, text});
+    // The FIN is part of what was sent only if it was sent.
+    const bool fin =
+        p.fin_queued && seq + length == end && p.snd_max > end && hole.end - hole.start > length;
+    if (length == 0 && !fin) return true;
+    if (!send_segment(p, seq, length, static_cast<std::uint8_t>(kAck | (fin ? kFin : 0)))) {
+      return false;
+    }
+    p.high_rxt = later(p.high_rxt, seq + length + (fin ? 1u : 0u));
+    return true;
+  };
+  if (p.retransmit_first) {
+    // Exempt from the congestion window: it is what the peer waits for.
+    if (!resend(p.snd_una)) return false;
+    p.retransmit_first = false;
+    if (budget > 0) --budget;
+  }
+  if (!p.sack || !p.recovering || !p.scoreboard) return true;
+  const auto unsacked = [&](Seq from, Seq to) {
+    return from < to ? distance(from, to) - p.sacked(from, to) : 0;
+  };
+  const Seq lost = lost_below(p, mss);
+  std::uint32_t pipe = unsacked(p.snd_una, p.high_rxt) + unsacked(lost, p.snd_nxt);
+  while (pipe + mss <= p.congestion.window()) {
+    if (budget == 0) {
+      want_output(p);
+      break;
+    }
+    --budget;
+    const Interval hole =
+        p.scoreboard->hole(distance(p.snd_una, p.high_rxt), distance(p.snd_una, p.snd_max));
+    const Seq next = p.snd_una + hole.start;
+    const bool any_hole = !p.scoreboard->empty() && hole.start < p.scoreboard->back().start;
+    const Seq edge = p.snd_una + p.snd_wnd;
+    const std::uint32_t unsent = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
+    const std::uint32_t room = edge > p.snd_nxt ? distance(p.snd_nxt, edge) : 0;
+    const std::uint32_t fresh = std::min({mss, unsent, room});
+    const bool fin = p.fin_queued && p.snd_nxt + fresh == end && fresh < room && unsent == fresh;
+    if (any_hole && next < lost) {  // rule 1
+      const Seq before = p.high_rxt;
+      if (!resend(next)) return false;
+      if (p.high_rxt == before) break;
+      pipe += distance(next, p.high_rxt);
+    } else if ((fresh > 0 && (fresh == mss || fresh == unsent)) || fin) {  // rule 2
+      if (!send_segment(p, p.snd_nxt, fresh, static_cast<std::uint8_t>(kAck | (fin ? kFin : 0)))) {
+        return false;
+      }
+      p.snd_nxt = p.snd_nxt + fresh + (fin ? 1u : 0u);
+      p.snd_max = later(p.snd_max, p.snd_nxt);
+      pipe += fresh;
+      if (fresh == 0) break;
+    } else if (any_hole) {  // rule 3
+      const Seq before = p.high_rxt;
+      if (!resend(next)) return false;
+      if (p.high_rxt == before) break;
+      pipe += distance(next, p.high_rxt);
+    } else {
+      break;
+    }
+  }
+  return true;
+}
+
+// Retransmission or persist: whatever is out or cannot go out must be watched by exactly one timer.
+void Stack::Impl::arm_after_output(Pcb& p) {
+  const bool waits_for_window =
+      p.has_unsent() && p.snd_nxt == p.snd_una && (p.persisting || p.outstanding() == 0);
+  if (waits_for_window) {
+    if (!p.persisting) {
+      p.persisting = true;
+      disarm(p, kRetransmit);
+    }
+    if (!armed(p, kRetransmit)) arm(p, kRetransmit, now + std::min(p.rtt.rto(), kPersistMax));
+  } else if (p.outstanding() > 0) {
+    p.persisting = false;
+    if (!armed(p, kRetransmit)) arm(p, kRetransmit, now + p.rtt.rto());
+  }
+}
+
+bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8_t flags) {
+  Outgoing o;
+  o.key = p.key;
+  o.seq = seq;
+  o.ack = p.rcv_nxt;
+  o.flags = flags;
+  o.options.has_timestamps = p.timestamps;
+  o.options.timestamp = timestamp_clock(p.ts_offset);
+  o.options.timestamp_echo = p.ts_recent;
+  const std::size_t room = send_mss(p) - length;
+  fill_sack(p, o.options);
+  // Data comes first: SACK blocks ride along as far as the segment stays within the MSS.
+  while (o.options.sack_count > 0 && 4 + 8u * o.options.sack_count > room) --o.options.sack_count;
+  if (length > 0 && seq + length == p.data_end()) o.flags |= kPsh;
+  const Seq edge_before = p.rcv_edge;
+  o.window = advertise(p);
+  if (!send(o, &p.send, length > 0 ? distance(p.snd_base, seq) : 0, length)) {
+    p.rcv_edge = edge_before;
+    return false;
+  }
+  const std::uint32_t fin = (flags & kFin) != 0 ? 1 : 0;
+  stats.tcp_data_octets_out += length;
+  if (seq < p.snd_max) {
+    ++stats.tcp_retrans_segs;
+    p.timing = false;
+  } else if (!p.timing && length + fin > 0) {
+    p.timing = true;
+    p.timed_seq = seq;
+    p.timed_at = now;
+  }
+  // RFC 6298 (5.1): started with the first segment outstanding, not moved by those that follow.
+  if (!armed(p, kRetransmit)) arm(p, kRetransmit, now + p.rtt.rto());
+  p.last_sent = now;
+  const bool gaps_told = o.options.sack_count > 0 || !p.has_overtaken();
+  sent_ack(p);
+  if (!gaps_told) p.ack_now = true;
+  return true;
+}
+
+bool Stack::Impl::send_ack(Pcb& p) {
+  Outgoing o;
+  o.key = p.key;
+  o.seq = acceptable_seq(p);
+  o.ack = p.rcv_nxt;
+  o.flags = kAck;
+  o.options.has_timestamps = p.timestamps;
+  o.options.timestamp = timestamp_clock(p.ts_offset);
+  o.options.timestamp_echo = p.ts_recent;
+  fill_sack(p, o.options);
+  const Seq edge_before = p.rcv_edge;
+  o.window = advertise(p);
+  if (!send(o)) {
+    p.rcv_edge = edge_before;
+    return false;
+  }
+  sent_ack(p);
+  return true;
+}
+
+void Stack::Impl::sent_ack(Pcb& p) {
+  p.ack_now = false;
+  p.unacked_in = 0;
+  p.last_ack_sent = p.rcv_nxt;
+  p.dsack = false;
+  disarm(p, kDelayedAck);
+}
+
+bool Stack::Impl::send_syn(Pcb& p) {
+  const bool answer = p.phase == State::syn_received;
+  Outgoing o;
+  o.key = p.key;
+  o.seq = p.iss;
+  o.ack = answer ? p.rcv_nxt : Seq{};
+  o.flags = static_cast<std::uint8_t>(kSyn | (answer ? kAck : 0));
+  o.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(p.rcv_limit - kWindowPad, 65535));
+  o.options.has_mss = true;
+  o.options.mss = our_mss(p.key.remote);
+  o.options.has_window_scale = !answer || p.scaled;
+  o.options.window_scale = kWindowScale;
+  o.options.sack_permitted = !answer || p.sack;
+  o.options.has_timestamps = !answer || p.timestamps;
+  o.options.timestamp = timestamp_clock(p.ts_offset);
+  o.options.timestamp_echo = answer ? p.ts_recent : 0;
+  if (!send(o)) return false;
+  p.syn_due = false;
+  if (p.snd_max > p.iss) {
+    ++stats.tcp_retrans_segs;
+  } else {
+    p.timing = true;
+    p.timed_seq = p.iss;
+    p.timed_at = now;
+  }
+  p.snd_nxt = p.snd_max = p.iss + 1;
+  if (answer) sent_ack(p);
+  arm(p, kRetransmit, now + p.rtt.rto());
+  return true;
+}
+
+// RFC 9293 section 3.8.6.1: one octet of what comes next (or the FIN). It counts as sent only for
+// the purpose of being acknowledged: snd_nxt stays.
+bool Stack::Impl::send_probe(Pcb& p) {
+  const bool text = p.snd_nxt < p.data_end();
+  if (!text && !p.fin_queued) return true;
+  ++stats.tcp_zero_window_probes;
+  disarm(p, kRetransmit);
+  if (!send_segment(p, p.snd_nxt, text ? 1 : 0,
+                    static_cast<std::uint8_t>(kAck | (text ? 0 : kFin)))) {
+    return false;
+  }
+  p.snd_max = later(p.snd_max, p.snd_nxt + 1);
+  p.timing = false;
+  return true;
+}
+
+void Stack::Impl::send_reset(Pcb& p) {
+  Outgoing o;
+  o.key = p.key;
+  o.seq = acceptable_seq(p);
+  o.ack = p.rcv_nxt;
+  o.flags = kRst | kAck;
+  ++stats.tcp_out_rsts;
+  send(o);
+}
+
+// RFC 5961 section 7: limited per connection and for the stack.
+void Stack::Impl::challenge(Pcb& p) {
+  if (now < p.next_challenge ||
+      !challenges.allow(now, kChallengesPerSecond, secret_hash(p.key, Purpose::port_step))) {
+    return;
+  }
+  p.next_challenge = now + kChallengeSpacing;
+  ++stats.tcp_challenge_acks;
+  send_ack(p);
+}
+
+bool Stack::Impl::send(const Outgoing& o, const ByteRing* ring, std::size_t offset,
+                       std::size_t length) {
+  const std::size_t header = o.header_length();
+  const MutByteSpan room = sink.reserve(o.key.local, o.key.remote, header + length);
+  if (room.size() < header + length) return false;
+  write_header(o, room.first(header));
+  if (length > 0) ring->copy_out(offset, room.subspan(header, length));
+  sink.commit();
+  ++stats.tcp_out_segs;
+  return true;
+}
+
+}  // namespace sluice::tcp

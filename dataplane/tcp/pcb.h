@@ -1,0 +1,159 @@
+// The state of one connection: the TCB of RFC 9293 section 3.3.1, its buffers and timers.
+//
+// Data only; what happens to it is in Stack::Impl, one file per subject. Each lives in the arena of
+// its stack and belongs to that stack's thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "base/byte_ring.h"
+#include "base/intrusive_list.h"
+#include "base/timer_wheel.h"
+#include "congestion.h"
+#include "interval_set.h"
+#include "rtt.h"
+#include "seq.h"
+#include "tcp/stack.h"
+
+namespace sluice::tcp {
+
+struct ReadyTag {};   // the application has something to look at
+struct OutputTag {};  // flush() has something to send
+struct DirectTag {};  // holds payload that lies in a packet buffer until end_turn()
+
+// What a connection waits for. All share one node in the wheel, armed at the earliest.
+enum Timer : std::uint8_t {
+  kRetransmit,  // retransmission, or persist when `persisting`: never both
+  kDelayedAck,
+  kKeepalive,
+  kLifetime,      // connect timeout, FIN-WAIT-2 without an owner
+  kHousekeeping,  // give idle buffers back; wake a writer that found no memory
+  kTimers,
+};
+
+// Receiver, out of order: allocated when the first segment overtakes another.
+struct OutOfOrder {
+  IntervalSet ranges;  // offsets from rcv_nxt
+  // Points in the ranges reported last, most recent first (RFC 2018 section 4).
+  std::array<std::uint32_t, 4> recent{};
+  std::uint8_t recent_count = 0;
+};
+
+struct Pcb final : Connection,
+                   ListHook<ReadyTag>,
+                   ListHook<OutputTag>,
+                   ListHook<DirectTag>,
+                   TimerNode {
+  // -- identity
+  FlowKey key;
+  Stack::Impl* stack = nullptr;
+  std::uint64_t hash = 0;
+  std::uint32_t index = 0;
+  std::uint32_t generation = 0;  // moves on when the slot is freed
+  Observer* observer = nullptr;
+  std::uint32_t listener_id = 0;
+
+  State phase = State::closed;
+  CloseReason reason = CloseReason::none;
+  bool reported = false;    // this or the last on_ready() told of the end
+  bool passive = false;     // came from a listener
+  bool accepting = false;   // on_accept() has not been called yet
+  bool detached = false;    // the application let go
+  bool want_write = false;  // write() took less than it was given
+  bool in_table = false;
+
+  // -- negotiated
+  bool timestamps = false;
+  bool sack = false;
+  bool scaled = false;           // RFC 7323 window scaling in force
+  std::uint8_t snd_scale = 0;    // the peer's shift
+  std::uint8_t rcv_scale = 0;    // ours
+  std::uint16_t peer_mss = 536;  // as received
+  std::uint16_t path_mtu = 1500;
+
+  // -- send sequence variables
+  Seq iss, snd_una, snd_nxt;
+  Seq snd_max;  // highest sequence number ever sent; snd_nxt goes back on a timeout
+  Seq snd_wl1, snd_wl2;
+  std::uint32_t snd_wnd = 0;
+  std::uint32_t max_snd_wnd = 0;  // MAX.SND.WND
+  Seq snd_base;                   // of the first byte in `send`
+  ByteRing send;
+  bool fin_queued = false;
+  bool syn_due = false;  // SYN or SYN-ACK is to be (re)sent
+
+  // -- receive sequence variables
+  Seq irs, rcv_nxt;
+  Seq rcv_edge;  // right edge of the window advertised, never moves left
+  Seq last_ack_sent;
+  ByteRing receive;
+  ByteSpan direct;  // unread payload still in its packet; then `receive` is empty
+  std::uint32_t rcv_limit = 0;
+  std::unique_ptr<OutOfOrder> overtaken;
+  bool fin_seen = false;      // FIN arrived, at fin_seq, perhaps ahead of data
+  bool fin_received = false;  // rcv_nxt is past it
+  Seq fin_seq;
+  bool dsack = false;  // duplicate to be reported (RFC 2883)
+  Seq dsack_start, dsack_end;
+
+  // -- acknowledging
+  bool ack_now = false;
+  std::uint8_t quick_acks = 0;   // this many segments are acknowledged without delay
+  std::uint16_t rcv_mss = 536;   // largest segment seen: what "full-size" means
+  std::uint32_t unacked_in = 0;  // received in order since the last ACK was sent
+
+  // -- timestamps (RFC 7323)
+  std::uint32_t ts_offset = 0;
+  std::uint32_t ts_recent = 0;
+  Time ts_recent_at{};
+
+  // -- retransmission and congestion
+  Congestion congestion;
+  RttEstimator rtt;
+  bool timing = false;  // one segment is timed
+  Seq timed_seq;        // an ACK past this ends it
+  Time timed_at{};
+  bool recovering = false;        // fast recovery
+  bool recover_valid = false;     // no new recovery until snd_una passes `recover`
+  bool retransmit_first = false;  // the first lost segment goes out whatever the window
+  bool persisting = false;
+  bool override_sws = false;  // persist timer fired with an open but small window
+  bool probe_due = false;     // zero-window probe
+  std::uint8_t dup_acks = 0;
+  std::uint8_t timeouts = 0;  // in a row, without progress
+  std::uint8_t keepalive_probes = 0;
+  bool keepalive = false;
+  bool keepalive_due = false;
+  Seq recover;
+  Seq high_rxt;               // RFC 6675 HighRxt: retransmitted up to here
+  Time stuck_since = kNever;  // first timeout without progress since
+  Time last_sent{};
+  Time last_heard{};
+  std::unique_ptr<IntervalSet> scoreboard;  // offsets from snd_una; allocated at the first SACK
+
+  // -- receive buffer growth and challenge ACK limit
+  std::uint32_t read_in_round = 0;
+  Time round_began{};
+  Time next_challenge{};
+
+  std::array<Time, kTimers> deadline;
+
+  // -- derived
+  bool synchronized() const { return phase >= State::established; }
+  std::uint32_t unread() const {
+    return static_cast<std::uint32_t>(receive.size() + direct.size());
+  }
+  Seq data_end() const { return snd_base + static_cast<std::uint32_t>(send.size()); }
+  bool fin_acked() const { return fin_queued && snd_una > data_end(); }
+  std::uint32_t outstanding() const { return distance(snd_una, snd_max); }
+  bool has_unsent() const { return snd_nxt < data_end() + (fin_queued ? 1u : 0u); }
+  bool has_overtaken() const { return overtaken && !overtaken->ranges.empty(); }
+  std::uint32_t sacked(Seq from, Seq to) const {
+    if (!scoreboard || scoreboard->empty() || to <= from) return 0;
+    return scoreboard->covered(distance(snd_una, from), distance(snd_una, to));
+  }
+};
+
+}  // namespace sluice::tcp

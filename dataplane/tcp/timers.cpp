@@ -1,0 +1,161 @@
+// Timers: one node per connection in the wheel, armed at the earliest of its deadlines. A deadline
+// that moved is looked at again when the node comes up, so nothing fires that was disarmed.
+
+#include <algorithm>
+
+#include "impl.h"
+
+namespace sluice::tcp {
+
+void Stack::Impl::arm(Pcb& p, Timer timer, Time at) {
+  p.deadline[timer] = at;
+  if (at < p.TimerNode::deadline()) wheel.arm(p, at);
+}
+
+void Stack::Impl::poll_timers(std::size_t max) {
+  std::size_t budget = max;
+  poll_syn_cache(budget);
+  poll_time_wait(budget);
+  wheel.expire(now, budget, [this](TimerNode& node) { wake(static_cast<Pcb&>(node)); });
+}
+
+Time Stack::Impl::next_deadline() const {
+  Time first = wheel.next_deadline();
+  for (const auto& stage : syn_stages) {
+    if (!stage.empty()) first = std::min(first, stage.front().due);
+  }
+  if (!time_wait_fifo.empty()) first = std::min(first, time_wait_fifo.front().expires);
+  return first;
+}
+
+void Stack::Impl::wake(Pcb& p) {
+  const std::uint32_t generation = p.generation;
+  for (std::uint8_t t = 0; t < kTimers; ++t) {
+    if (p.deadline[t] > now) continue;
+    p.deadline[t] = kNever;
+    switch (t) {
+      case kRetransmit:
+        retransmission_timeout(p);
+        break;
+      case kDelayedAck:
+        p.ack_now = true;
+        want_output(p);
+        break;
+      case kKeepalive:
+        keepalive_timeout(p);
+        break;
+      case kLifetime:
+        lifetime_over(p);
+        break;
+      case kHousekeeping:
+        housekeeping(p);
+        break;
+    }
+    if (p.generation != generation || p.reason != CloseReason::none) return;
+  }
+  wheel.arm(p, *std::min_element(p.deadline.begin(), p.deadline.end()));
+}
+
+// RFC 6298 (5.4) to (5.7), RFC 5681 section 3.1 equation (4).
+void Stack::Impl::retransmission_timeout(Pcb& p) {
+  if (p.persisting) return persist_timeout(p);
+  ++stats.tcp_timeouts;
+  if (p.stuck_since == kNever) p.stuck_since = now;
+  // R2: the peer has been silent too long. For a SYN the connect timeout rules.
+  if (p.synchronized() && now - p.stuck_since >= kGiveUpTime) {
+    ++stats.tcp_give_ups;
+    reset_peer(p, CloseReason::timed_out);
+    return;
+  }
+  if (!p.synchronized()) {
+    if (p.timeouts < 255) ++p.timeouts;
+    p.rtt.back_off();
+    p.timing = false;
+    p.syn_due = true;
+    want_output(p);
+    return;
+  }
+  if (p.snd_wnd == 0) {
+    // The peer took its window back: what is beyond it counts as unsent, and is probed for.
+    rewind(p);
+    p.persisting = true;
+    arm(p, kRetransmit, now);
+    return;
+  }
+  const std::uint32_t in_flight = distance(p.snd_una, p.snd_max);
+  p.congestion.on_timeout(in_flight, p.timeouts == 0);
+  if (p.timeouts < 255) ++p.timeouts;
+  p.rtt.back_off();
+  rewind(p);
+  p.recover = p.snd_max;
+  p.recover_valid = true;
+}
+
+// RFC 9293 section 3.8.6.1: never ends while the peer answers. An owner that has let go does not
+// wait for ever.
+void Stack::Impl::persist_timeout(Pcb& p) {
+  if (p.stuck_since == kNever) {
+    p.stuck_since = now;
+  } else if (now - p.stuck_since >= kGiveUpTime) {
+    ++stats.tcp_give_ups;
+    reset_peer(p, CloseReason::timed_out);
+    return;
+  }
+  if (p.timeouts < 255) ++p.timeouts;
+  if (p.snd_wnd == 0) {
+    p.probe_due = true;
+  } else {
+    p.override_sws = true;  // section 3.8.6.2.1: send what the window takes
+    p.persisting = false;
+  }
+  p.rtt.back_off();
+  want_output(p);
+}
+
+// RFC 9293 section 3.8.4.
+void Stack::Impl::keepalive_timeout(Pcb& p) {
+  if (!p.keepalive || !p.synchronized()) return;
+  const Time due = p.last_heard + config.keepalive_idle;
+  if (p.keepalive_probes == 0 && now < due) {
+    arm(p, kKeepalive, due);
+    return;
+  }
+  if (p.outstanding() > 0 || p.persisting) {
+    // The retransmission timer watches the peer already.
+    arm(p, kKeepalive, now + config.keepalive_interval);
+    return;
+  }
+  if (p.keepalive_probes >= config.keepalive_probes) {
+    ++stats.tcp_give_ups;
+    reset_peer(p, CloseReason::timed_out);
+    return;
+  }
+  ++p.keepalive_probes;
+  p.keepalive_due = true;
+  want_output(p);
+  arm(p, kKeepalive, now + config.keepalive_interval);
+}
+
+void Stack::Impl::lifetime_over(Pcb& p) {
+  if (p.synchronized()) {
+    // FIN-WAIT-2 without an owner: the peer may never close.
+    reset_peer(p, p.detached ? CloseReason::aborted : CloseReason::timed_out);
+  } else {
+    reset_peer(p, CloseReason::timed_out);
+  }
+}
+
+void Stack::Impl::housekeeping(Pcb& p) {
+  if (p.send.empty() && p.send.capacity() > 0) release(p.send);
+  if (p.receive.empty() && !p.has_overtaken() && p.receive.capacity() > 0) release(p.receive);
+  if (p.scoreboard && p.scoreboard->empty()) p.scoreboard.reset();
+  const bool starved = p.want_write && p.send.empty();
+  if (starved) notify_writer(p);
+  if (p.send.capacity() + p.receive.capacity() > 0) {
+    arm(p, kHousekeeping, now + kIdleBufferTime);
+  } else if (p.want_write) {
+    arm(p, kHousekeeping, now + kMemoryRetryTime);
+  }
+}
+
+}  // namespace sluice::tcp

@@ -1,0 +1,83 @@
+#include "inspector.h"
+
+#include "impl.h"
+
+namespace sluice::tcp {
+namespace {
+
+std::string check_pcb(const Pcb& p) {
+  if (!(p.snd_una <= p.snd_nxt && p.snd_nxt <= p.snd_max)) return "snd_una <= snd_nxt <= snd_max";
+  if (p.reason != CloseReason::none) return {};
+  if (p.synchronized() && p.snd_max > p.snd_base + p.max_snd_wnd + 1)
+    return "sent beyond the window";
+  if (p.rcv_edge < p.rcv_nxt) return "right edge of the window moved left";
+  if (p.unread() > p.rcv_limit) return "more unread than the receive buffer holds";
+  const auto& hook = static_cast<const ListHook<OutputTag>&>(p);
+  const bool timer = p.deadline[kRetransmit] != kNever;
+  const bool waits = p.outstanding() > 0 || (p.synchronized() && p.has_unsent());
+  if (waits && !timer && !hook.linked()) return "unacknowledged or unsent data and no timer";
+  if (timer && !p.TimerNode::armed()) return "deadline set but node not in the wheel";
+  if (timer && p.TimerNode::deadline() > p.deadline[kRetransmit]) return "node armed too late";
+  if (p.scoreboard && !p.scoreboard->empty() && p.scoreboard->back().end > p.outstanding()) {
+    return "scoreboard beyond what was sent";
+  }
+  if (p.send.size() > p.stack->config.send_buffer) return "send queue over its limit";
+  return {};
+}
+
+}  // namespace
+
+std::string Inspector::check(const Stack& stack, std::vector<std::uint64_t>& edges) {
+  const Stack::Impl& s = *stack.impl_;
+  std::size_t memory = 0;
+  edges.resize(std::max(edges.size(), s.pcbs.slots()), 0);
+  for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+    const Pcb& p = s.pcbs[i];
+    if (p.stack == nullptr) continue;
+    memory += p.send.capacity() + p.receive.capacity();
+    if (std::string wrong = check_pcb(p); !wrong.empty()) return wrong;
+    // Right edge, with the generation so that a reused slot starts anew.
+    if (!p.synchronized()) continue;
+    const auto generation = static_cast<std::uint32_t>(edges[i] >> 32);
+    const Seq before(static_cast<std::uint32_t>(edges[i]));
+    if (generation == p.generation + 1 && p.rcv_edge < before) return "right edge moved left";
+    edges[i] = std::uint64_t{p.generation + 1} << 32 | p.rcv_edge.raw();
+  }
+  if (memory != s.memory) return "memory account differs from the buffers";
+  if (memory > s.config.memory_limit + 65536) return "memory over its limit";
+  if (s.flows.size() != s.syn_entries.used() + s.time_wait_fifo.size() + [&] {
+        std::size_t n = 0;
+        for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+          n += s.pcbs[i].stack != nullptr && s.pcbs[i].in_table;
+        }
+        return n;
+      }()) {
+    return "flow table holds something else than its connections";
+  }
+  return {};
+}
+
+std::string Inspector::leftovers(const Stack& stack) {
+  const Stack::Impl& s = *stack.impl_;
+  if (s.pcbs.used() != 0) return "connections left: " + std::to_string(s.pcbs.used());
+  if (s.memory != 0) return "memory left: " + std::to_string(s.memory);
+  if (s.flows.size() != 0) return "table entries left: " + std::to_string(s.flows.size());
+  if (s.wheel.armed() != 0) return "timers left";
+  if (!s.ready_list.empty() || !s.output_list.empty() || !s.direct_list.empty()) {
+    return "lists not empty";
+  }
+  return {};
+}
+
+std::size_t Inspector::out_of_order_ranges(const Stack& stack) {
+  std::size_t most = 0;
+  const Stack::Impl& s = *stack.impl_;
+  for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+    if (s.pcbs[i].overtaken) most = std::max(most, s.pcbs[i].overtaken->ranges.count());
+  }
+  return most;
+}
+
+std::size_t Inspector::syn_cache(const Stack& stack) { return stack.impl_->syn_entries.used(); }
+
+}  // namespace sluice::tcp
