@@ -28,6 +28,7 @@ Call::Call(Context& context, AgentLink& agent, http::StreamId id, http::Request&
       stage_began_(arrived),
       began_(arrived),
       request_ended_(!has_body) {
+  timer.owner = this;
   record_.started = context.now.wall;
   record_.method.assign(request_.method);
   record_.path.assign(without_query(request_.path));
@@ -109,9 +110,8 @@ void Call::on_response(http::Response&& response, bool end, Time now) {
   record_.endpoint = exchange_->progress().address;
   clean_response(response.fields);
   if (audit_ != Reason::ok) {
-    response.fields.add("sluice-decision",
-                        std::string("deny;reason=") + std::string(to_string(audit_)) +
-                            ";mode=audit");
+    response.fields.add("sluice-decision", std::string("deny;reason=") +
+                                               std::string(to_string(audit_)) + ";mode=audit");
   }
   agent_.http().respond(id_, response, end);
   agent_.schedule();

@@ -8,9 +8,8 @@ namespace sluice::call {
 namespace {
 
 constexpr std::string_view kDroppedFromAgents[] = {
-    "txn-token",   "proxy-authorization", "proxy-status",       "forwarded",
-    "traceparent", "tracestate",          "agent-step-timeout", "agent-attempt",
-    "expect",
+    "txn-token",  "proxy-authorization", "proxy-status",  "forwarded", "traceparent",
+    "tracestate", "agent-step-timeout",  "agent-attempt", "expect",
 };
 
 bool dropped_from_agents(std::string_view name) {

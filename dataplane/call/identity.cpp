@@ -221,7 +221,14 @@ Reason recheck(const Identity& identity, const state::TaskTable& tasks, WallTime
   if (identity.reason != Reason::ok) return identity.reason;
   const std::int64_t t = unix_seconds(now);
   // A deleted task is told so even after its token has run out.
-  if (tasks.revoked(identity.task)) return Reason::token_revoked;
+  switch (tasks.standing(identity.task)) {
+    case state::TaskStanding::revoked:
+      return Reason::token_revoked;
+    case state::TaskStanding::stale:
+      return Reason::token_expired;  // a slot is reclaimed only when all its tokens have expired
+    default:
+      break;
+  }
   if (t > identity.expires_at + kClockSkew.count()) return Reason::token_expired;
   if (t + kClockSkew.count() < identity.not_before) return Reason::token_invalid;
   return Reason::ok;

@@ -67,8 +67,7 @@ Verdict Stages::identify(Call& call, const policy::Snapshot& snapshot) {
   call.scope_ = identity->scope;
   call.token_field_ = found.field;
   if (identity->step_timeout_ms > 0) call.agent_step_ = Millis{identity->step_timeout_ms};
-  context.tasks->call_started(call.task_);
-  call.counted_ = true;
+  call.counted_ = context.tasks->call_started(call.task_);
   return Verdict::next();
 }
 
@@ -83,8 +82,8 @@ Verdict Stages::classify(Call& call, const policy::Snapshot& snapshot) {
     return Verdict::reject(Reason::request_invalid,
                            "the path has dot segments or encodings that tools read differently");
   }
-  const policy::Classification found = policy::classify(
-      snapshot, call.context_.scratch, request.authority, request.method, *path);
+  const policy::Classification found =
+      policy::classify(snapshot, call.context_.scratch, request.authority, request.method, *path);
   if (found.service == policy::kNone ||
       snapshot.services[found.service].protocol == policy::Protocol::tcp) {
     return Verdict::reject(Reason::service_unknown, "no service is configured for this host");
@@ -153,8 +152,7 @@ Verdict Stages::forward(Call& call, const policy::Snapshot& snapshot) {
   if (endpoint == nullptr) {
     return Verdict::reject(Reason::dns_failed, "no address is known for the service's endpoints");
   }
-  const IpAddress& address =
-      endpoint->addresses[(start >> 32) % endpoint->addresses.size()];
+  const IpAddress& address = endpoint->addresses[(start >> 32) % endpoint->addresses.size()];
   const std::uint64_t span = context.host->random() | 1;  // never all zero (W3C Trace Context)
   store_be64(call.record_.span_id.data(), span);
   const bool repeatable = idempotent(tool, call.request_);
@@ -165,10 +163,9 @@ Verdict Stages::forward(Call& call, const policy::Snapshot& snapshot) {
     call.request_.expect_continue = false;
   }
   clean_request(call.request_.fields, call.token_field_);
-  call.request_.fields.add("traceparent",
-                           traceparent(call.record_.trace_id, call.record_.span_id));
-  call.request_.fields.add("via", call.request_.version == http::Version::http_2 ? "2 sluice"
-                                                                                 : "1.1 sluice");
+  call.request_.fields.add("traceparent", traceparent(call.record_.trace_id, call.record_.span_id));
+  call.request_.fields.add(
+      "via", call.request_.version == http::Version::http_2 ? "2 sluice" : "1.1 sluice");
   call.record_.attempts = 1;
   call.step_from_ = call.last_progress_ = context.now.mono;
   call.hard_until_ = context.now.mono + call.timeouts_.hard;

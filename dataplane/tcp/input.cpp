@@ -240,22 +240,27 @@ bool Stack::Impl::check_sequence(Pcb& p, const Segment& s) {
   if (length == 0) {
     // A keepalive probe wants an answer; an ACK war does not.
     challenge(p);
-    return false;
-  }
-  if (last <= 0) {
-    // RFC 2883: tell the peer which of its retransmissions was for nothing.
-    ++stats.drop_tcp_duplicate;
-    p.quick_acks = kQuickAcks;
-    if (!s.payload.empty()) {
-      p.dsack = true;
-      p.dsack_start = s.seq;
-      p.dsack_end = s.seq + static_cast<std::uint32_t>(s.payload.size());
+  } else {
+    if (last <= 0) {
+      // RFC 2883: tell the peer which of its retransmissions was for nothing.
+      ++stats.drop_tcp_duplicate;
+      p.quick_acks = kQuickAcks;
+      if (!s.payload.empty()) {
+        p.dsack = true;
+        p.dsack_start = s.seq;
+        p.dsack_end = s.seq + static_cast<std::uint32_t>(s.payload.size());
+      }
+    }
+    ++stats.tcp_dup_acks_out;
+    if (!send_ack(p)) {
+      p.ack_now = true;
+      want_output(p);
     }
   }
-  ++stats.tcp_dup_acks_out;
-  if (!send_ack(p)) {
-    p.ack_now = true;
-    want_output(p);
+  // The text is old, the acknowledgement may be new: two ends that probe each other's closed windows
+  // would otherwise repeat their octets for ever. RFC 5961 section 5.2 still judges it.
+  if (last <= 0 && p.synchronized() && distance(s.seq, p.rcv_nxt) <= p.rcv_limit) {
+    check_ack(p, s);
   }
   return false;
 }

@@ -92,6 +92,7 @@ struct Pcb final : Connection,
   ByteSpan direct;  // unread payload still in its packet; then `receive` is empty
   std::uint32_t rcv_limit = 0;
   std::unique_ptr<OutOfOrder> overtaken;
+  bool starved = false;        // text was refused for want of memory
   bool fin_seen = false;      // FIN arrived, at fin_seq, perhaps ahead of data
   bool fin_received = false;  // rcv_nxt is past it
   Seq fin_seq;

@@ -64,7 +64,14 @@ void Stack::Impl::process_text(Pcb& p, const Segment& s) {
       const std::uint32_t before = p.unread();
       const Seq nxt = p.rcv_nxt;
       take_in_order(p, payload);
-      if (p.rcv_nxt == nxt) return;  // no memory: as if it had been lost
+      if (p.rcv_nxt == nxt) {
+        // No memory: as if it had been lost, but the peer is told to wait and probe. Taking back a
+        // window is the lesser evil here: a peer that hears nothing gives the connection up.
+        p.starved = true;
+        challenge(p);
+        return;
+      }
+      p.starved = false;
       if (p.unread() > before) mark_ready(p);
       if (fin && p.rcv_nxt < nxt + end) fin = false;
       schedule_ack(p, payload.size());
@@ -234,6 +241,7 @@ std::uint32_t Stack::Impl::free_window(const Pcb& p) const {
 // worth a segment. The field is what is left of the promise, rounded up to the scale's unit as long
 // as the pad covers it (RFC 7323 section 2.3).
 std::uint16_t Stack::Impl::advertise(Pcb& p) {
+  if (p.starved && under_pressure()) return 0;
   const std::uint32_t room = free_window(p);
   const std::uint32_t current = distance(p.rcv_nxt, p.rcv_edge);
   const std::uint32_t unit = 1u << p.rcv_scale;

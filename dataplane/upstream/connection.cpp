@@ -109,7 +109,8 @@ void Connection::set_up(Time now) {
   if (stream_->state() == tls::StreamState::connecting) return;
   std::erase(pools_.handshaking_, this);
   if (stream_->state() == tls::StreamState::closed) {
-    return lost(failure_reason(stream_->error(), true), failure_detail(stream_->error(), true), now);
+    return lost(failure_reason(stream_->error(), true), failure_detail(stream_->error(), true),
+                now);
   }
   http_ = http::make_http1_client(*this, pools_.limits_.http);
   if (exchange_ != nullptr) {
@@ -231,8 +232,8 @@ void Connection::lost(Reason reason, std::string_view detail, Time now) {
 }
 
 bool Connection::usable() const {
-  return !removed_ && http_ && http_->can_start() &&
-         stream_->state() == tls::StreamState::open && !stream_->readable();
+  return !removed_ && http_ && http_->can_start() && stream_->state() == tls::StreamState::open &&
+         !stream_->readable();
 }
 
 void Connection::abort() {

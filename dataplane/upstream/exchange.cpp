@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "connection.h"
 
@@ -127,8 +128,7 @@ void Exchange::cancel() {
 
 void Exchange::connection_lost(Reason reason, std::string_view detail, bool untouched, Time now) {
   const bool stale = progress_.pooled && !response_begun_;
-  if (stale && replay_complete_ && (repeatable_ || untouched) &&
-      replacements_ < kMaxReplacements) {
+  if (stale && replay_complete_ && (repeatable_ || untouched) && replacements_ < kMaxReplacements) {
     replacements_++;
     pools_.stats_.replaced++;
     progress_.pooled = false;

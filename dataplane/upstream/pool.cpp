@@ -186,8 +186,8 @@ Time Pools::next_deadline() const {
   for (const Connection* c : handshaking_) t = std::min(t, c->set_up_deadline_);
   for (const auto& group : groups_) {
     if (!group->idle.empty()) {
-      t = std::min(t, std::max(next_idle_check_, group->idle.front()->idle_since_ +
-                                                     limits_.idle_time));
+      t = std::min(
+          t, std::max(next_idle_check_, group->idle.front()->idle_since_ + limits_.idle_time));
     }
   }
   return t;

@@ -14,10 +14,11 @@ AgentConnection::AgentConnection(Core& core, tcp::Connection& tcp,
       peer_{tcp.flow().remote, tcp.flow().remote_port},
       deadline_(now + kHandshakeTime),
       index_(core.agents.size()) {
+  timer.owner = this;
   rearm();
 }
 
-AgentConnection::~AgentConnection() { core_.timers.cancel(timer); }
+AgentConnection::~AgentConnection() { core_.agent_timers.cancel(timer); }
 
 void AgentConnection::on_ready(tcp::Connection&, Time now) {
   if (removed_) return;
@@ -116,7 +117,7 @@ void AgentConnection::abort() { lost(); }
 void AgentConnection::remove() {
   if (removed_) return;
   removed_ = true;
-  core_.timers.cancel(timer);
+  core_.agent_timers.cancel(timer);
   auto& agents = core_.agents;
   core_.dead_agents.push_back(std::move(agents[index_]));
   if (index_ + 1 != agents.size()) {
@@ -138,8 +139,8 @@ call::Call* AgentConnection::find(http::StreamId id) {
 }
 
 void AgentConnection::on_request(http::StreamId id, http::Request&& request, bool end) {
-  auto call = std::make_unique<call::Call>(core_.context, *this, id, std::move(request), !end,
-                                           arrived_);
+  auto call =
+      std::make_unique<call::Call>(core_.context, *this, id, std::move(request), !end, arrived_);
   call::Call& running = *call;
   const auto at = std::ranges::upper_bound(calls_, id, {}, [](const auto& c) { return c->id(); });
   calls_.insert(at, std::move(call));
@@ -177,8 +178,8 @@ void AgentConnection::call_finished(call::Call& call) {
 
 void AgentConnection::rearm() {
   const Time t = http_ && !lingering_ ? std::min(deadline_, http_->deadline()) : deadline_;
-  if (t == kNever) return core_.timers.cancel(timer);
-  core_.timers.arm(timer, t);
+  if (t == kNever) return core_.agent_timers.cancel(timer);
+  core_.agent_timers.arm(timer, t);
 }
 
 void AgentConnection::on_timer(Time now) {

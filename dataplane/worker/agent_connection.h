@@ -37,8 +37,12 @@ class AgentConnection final : public tcp::Observer,
   void drain(Time now);
   void revoke_task(const state::TaskId& task);
   void abort();
+  // pump() is on its way: schedule() counts again from here.
+  void clear_scheduled() { dirty_ = false; }
 
-  TimerNode timer;
+  struct Timer : TimerNode {
+    AgentConnection* owner = nullptr;
+  } timer;
 
  private:
   friend struct Core;
@@ -56,11 +60,11 @@ class AgentConnection final : public tcp::Observer,
   std::unique_ptr<http::ServerConnection> http_;
   std::vector<std::unique_ptr<call::Call>> calls_;  // ascending by id
   Endpoint peer_;
-  Time deadline_;             // of the handshake, then of lingering
-  std::uint64_t arrived_ = 0; // nanos() when the bytes now being parsed came
-  std::size_t index_ = 0;     // in Core::agents
+  Time deadline_;              // of the handshake, then of lingering
+  std::uint64_t arrived_ = 0;  // nanos() when the bytes now being parsed came
+  std::size_t index_ = 0;      // in Core::agents
   bool dirty_ = false;
-  bool ended_ = false;        // feed_end() was given
+  bool ended_ = false;  // feed_end() was given
   bool lingering_ = false;
   bool removed_ = false;
 };

@@ -20,22 +20,15 @@ class AgentConnection;
 
 // Limits of an agent's connection that are not HTTP's own.
 inline constexpr Micros kHandshakeTime{10'000'000};
-inline constexpr Micros kLingerTime{2'000'000};      // reading on after our FIN, RFC 9112 section 9.6
+inline constexpr Micros kLingerTime{2'000'000};  // reading on after our FIN, RFC 9112 section 9.6
 inline constexpr std::size_t kBytesPerTurn = 64 * 1024;
-
-// A timer that says whom to wake.
-struct Timed {
-  virtual void on_timer(Time now) = 0;
-
- protected:
-  ~Timed() = default;
-};
 
 struct Core {
   call::Context context;
   http::ConnectionLimits http_limits;
   tls::HandshakeBudget handshakes;
-  TimerWheel timers{Time{}};
+  TimerWheel agent_timers;
+  TimerWheel call_timers;
   std::array<std::uint8_t, 16384> scratch;  // one read of clear bytes
   bool draining = false;
 

@@ -10,14 +10,18 @@
 
 int main(int argc, char** argv) {
   using namespace sluice::tcp;
-  std::uint64_t seeds = 200, first = 1;
+  std::uint64_t seeds = 200, first = 1, trace = 0;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--seeds") == 0) {
       seeds = std::strtoull(argv[i + 1], nullptr, 10);
     } else if (std::strcmp(argv[i], "--first") == 0) {
       first = std::strtoull(argv[i + 1], nullptr, 10);
+    } else if (std::strcmp(argv[i], "--trace") == 0) {
+      trace = std::strtoull(argv[i + 1], nullptr, 10);
+      first = trace;
+      seeds = 1;
     } else {
-      std::fprintf(stderr, "usage: %s [--seeds N] [--first K]\n", argv[0]);
+      std::fprintf(stderr, "usage: %s [--seeds N] [--first K] [--trace SEED]\n", argv[0]);
       return 2;
     }
   }
@@ -27,6 +31,7 @@ int main(int argc, char** argv) {
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
     Random random(seed ^ 0x5eed);
     World world(seed, Profile::random(random));
+    world.trace = seed == trace;
     const std::string wrong = world.run();
     steps += world.steps;
     for (const auto& node : world.nodes) {

@@ -215,6 +215,14 @@ void World::push(Time at, unsigned node, Event::Kind kind, std::size_t subject) 
 void World::deliver(unsigned to, std::vector<std::uint8_t> bytes, const IpAddress& source,
                     const IpAddress& destination) {
   const Impairment& i = profile.direction[1 - to];
+  if (trace) {
+    std::printf("%10.6f %c %5u>%-5u %c%c%c%c%c seq %u ack %u win %u len %zu\n",
+                static_cast<double>(now.time_since_epoch().count()) / 1e6, to == 1 ? '>' : '<',
+                load_be16(&bytes[0]), load_be16(&bytes[2]), bytes[13] & 2 ? 'S' : '.',
+                bytes[13] & 1 ? 'F' : '.', bytes[13] & 4 ? 'R' : '.', bytes[13] & 8 ? 'P' : '.',
+                bytes[13] & 16 ? 'A' : '.', load_be32(&bytes[4]), load_be32(&bytes[8]),
+                load_be16(&bytes[14]), bytes.size() - (bytes[12] >> 4) * 4u);
+  }
   if (random.chance(i.loss)) return;
   const int copies = random.chance(i.duplicate) ? 2 : 1;
   if (random.chance(i.corrupt)) {

@@ -112,6 +112,7 @@ class World {
   std::vector<std::unique_ptr<Application>> applications;
   std::string failure;
   std::size_t steps = 0;
+  bool trace = false;  // prints each segment as it is sent
 
  private:
   struct Event {

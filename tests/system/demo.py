@@ -19,14 +19,14 @@ from lab.clients import Agent  # noqa: E402
 from lab.documents import HOST, agent_class, service  # noqa: E402
 from lab.gateway import Gateway  # noqa: E402
 from lab.isolate import isolate  # noqa: E402
-from lab.process import LabError, run, until  # noqa: E402
+from lab.problems import wrong_with  # noqa: E402
+from lab.process import LabError, until  # noqa: E402
 from lab.servers import Nginx  # noqa: E402
 from lab.tokens import Issuer  # noqa: E402
 
 GIB = 1 << 30
 BIG = 1_000_000_000
 PAGE = "docs/returns-policy.txt"
-PROBLEM_FIELDS = ("type", "title", "status", "detail", "code", "retryable", "fault", "trace_id")
 
 
 def human(seconds):
@@ -53,37 +53,6 @@ class Table:
     @property
     def good(self):
         return all(row["ok"] for row in self.rows)
-
-
-def check_refusal(reply, status, code, challenge=False, retry_after=False, task=True):
-    """What is wrong with a refusal by contract section 8; empty when nothing."""
-    problems = []
-    if reply.status != status:
-        problems.append(f"status {reply.status}, expected {status} {reply.error}")
-    kind = reply.headers.get("content-type", "")
-    if not kind.startswith("application/problem+json"):
-        return problems + [f"content-type {kind!r}, expected application/problem+json"]
-    try:
-        record = reply.json()
-    except ValueError as error:
-        return problems + [f"body is not JSON: {error}"]
-    fields = PROBLEM_FIELDS + (("task",) if task else ())
-    problems += [f"field {field} is missing" for field in fields if field not in record]
-    expected = {"type": f"urn:sluice:error:{code}", "code": code, "status": status}
-    problems += [f"{key} is {record.get(key)!r}, expected {value!r}"
-                 for key, value in expected.items() if record.get(key) != value]
-    if record.get("retryable") and "retry_after_ms" not in record:
-        problems.append("retryable without retry_after_ms")
-    proxy_status = reply.headers.get("proxy-status", "")
-    if not proxy_status.startswith("sluice") or code not in proxy_status:
-        problems.append(f"Proxy-Status is {proxy_status!r}")
-    if reply.headers.get("cache-control") != "no-store":
-        problems.append("Cache-Control is not no-store")
-    if challenge and "www-authenticate" not in reply.headers:
-        problems.append("WWW-Authenticate is missing")
-    if retry_after and not reply.headers.get("retry-after", "").isdigit():
-        problems.append(f"Retry-After is {reply.headers.get('retry-after')!r}")
-    return problems
 
 
 class Demo:
@@ -153,7 +122,7 @@ class Demo:
     # -- refusals
 
     def _refused(self, tried, reply, status, code, **what):
-        problems = check_refusal(reply, status, code, **what)
+        problems = wrong_with(reply, status, code, **what)
         try:
             came = f"{reply.status} {reply.json().get('code')}"
         except ValueError:
@@ -259,22 +228,21 @@ class Demo:
         trace = self.task.get("trace_id")
 
         def recorded():
-            for call in self.gateway.calls(50):
+            for call in self.gateway.calls(limit=50):
                 if call["path"] == f"/{PAGE}" and call["status"] == 200 and \
                         (not trace or call["trace_id"] == trace):
                     return call
             return None
 
         call = until(recorded, 5, "the call's record")
-        stages = call["stages"]
         total = call["total_us"] / 1e6
         problems = [] if reply.status == 200 else [f"status {reply.status}"]
         self.table.add("record", "the record of one call", f"{call['service']}, "
                        f"{'pooled' if call['pooled'] else 'new'} connection", total, problems)
         self.result["call"] = call
         print("\n  Where the time of that call went")
-        for name, nanos in stages.items():
-            seconds = nanos / 1e9
+        for name, micros in call["stages_us"].items():
+            seconds = micros / 1e6
             bar = "#" * round(40 * seconds / total) if total else ""
             print(f"    {name:<10} {human(seconds):>9}  {bar}")
 

@@ -165,22 +165,25 @@ class Gateway:
     def stats(self):
         return self.ok("GET", "/v1/stats")
 
-    def counter(self, name, labels=""):
-        """One counter summed over workers: the metric's name without sluice_ and _total."""
-        for row in self.stats()["counters"]:
-            if row["name"] in (name, f"sluice_{name}_total") and \
-                    labels in row.get("labels", ""):
-                return row["value"]
-        return 0
+    def counter(self, name):
+        """One counter, by its id in counters.def, summed over workers."""
+        return self.stats()["counters"][name]["value"]
 
     def leftovers(self):
         """What must be back to its base once nobody calls: buffers in use and connections."""
-        info = self.ok("GET", "/v1/info")
+        info, stats = self.ok("GET", "/v1/info"), self.stats()
         return {"buffers": info["memory"]["packet_buffers_in_use"],
-                "connections": sum(w["connections"] for w in info["workers"])}
+                "connections": sum(w["connections"] for w in stats["workers"])}
 
-    def calls(self, limit=20):
-        return self.ok("GET", f"/v1/calls?limit={limit}")["items"]
+    def busy_cycles(self):
+        """(busy, total) TSC cycles of all workers since start."""
+        rows = self.stats()["workers"]
+        return sum(w["busy_cycles"] for w in rows), sum(w["total_cycles"] for w in rows)
+
+    def calls(self, **query):
+        """Records of finished calls, newest first."""
+        text = "&".join(f"{k}={v}" for k, v in query.items())
+        return self.ok("GET", f"/v1/calls?{text}" if text else "/v1/calls")["items"]
 
     def settled(self, deadline=10):
         """Waits until all buffers are back and no connection is left."""

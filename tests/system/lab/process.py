@@ -15,7 +15,8 @@ class LabError(Exception):
 
 def run(*command, check=True, timeout=60, **kwargs):
     """A short command; its output as text. Raises LabError with the output when it fails."""
-    kwargs.setdefault("stdin", subprocess.DEVNULL)
+    if "input" not in kwargs:
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
     result = subprocess.run([str(c) for c in command], text=True, capture_output=True,
                             timeout=timeout, check=False, **kwargs)
     if check and result.returncode != 0:

@@ -109,8 +109,7 @@ TEST_F(TokenTest, RefusesWhatTheContractRefuses) {
       {"no jti", token(claims("jti")), Reason::token_invalid},
       {"no sub", token(claims("sub")), Reason::token_invalid},
       {"no exp", token(claims("exp")), Reason::token_invalid},
-      {"life over 900 s", token(claims("exp", std::to_string(kNow + 1000))),
-       Reason::token_invalid},
+      {"life over 900 s", token(claims("exp", std::to_string(kNow + 1000))), Reason::token_invalid},
       {"exp before iat", token(claims("exp", std::to_string(kNow - 20))), Reason::token_invalid},
       {"other typ", token(claims(), "JWT"), Reason::token_invalid},
       {"unknown class", token(claims("tctx", R"({"agent_class":"nobody"})")),
@@ -125,8 +124,7 @@ TEST_F(TokenTest, ASignatureByAnotherKeyIsRefused) {
   std::string theirs = *other->sign(claims(), "txntoken+jwt");
   // Their signature under our header: the kid is ours, the signature is not.
   std::string ours = token(claims());
-  const std::string mixed =
-      ours.substr(0, ours.rfind('.')) + theirs.substr(theirs.rfind('.'));
+  const std::string mixed = ours.substr(0, ours.rfind('.')) + theirs.substr(theirs.rfind('.'));
   EXPECT_EQ(verify(theirs).reason, Reason::token_invalid);
   EXPECT_EQ(verify(mixed).reason, Reason::token_invalid);
 }

@@ -2,7 +2,8 @@
 //
 // The stages and their order stand in stages.cpp. A call is driven from two sides: the agent's
 // connection (request, body, room to write, reset) and the exchange with the tool (response, body,
-// failure). It holds no pointer into the policy snapshot across turns: what it needs later is copied.
+// failure). It holds no pointer into the policy snapshot across turns: what it needs later is
+// copied.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +60,9 @@ class Call final : public upstream::ExchangeHandler {
   const state::TaskId& task() const { return record_.task; }
   bool finished() const { return finished_; }
 
-  TimerNode timer;  // Host::arm's
+  struct Timer : TimerNode {  // Host::arm's
+    Call* owner = nullptr;
+  } timer;
 
  private:
   friend struct Stages;
@@ -94,22 +97,22 @@ class Call final : public upstream::ExchangeHandler {
   state::TaskHandle task_;
   std::string scope_;
   policy::Timeouts timeouts_;
-  Millis agent_step_{0};            // Agent-Step-Timeout; 0: none
-  std::string_view token_field_;    // the field that carried the token: a literal
+  Millis agent_step_{0};                             // Agent-Step-Timeout; 0: none
+  std::string_view token_field_;                     // the field that carried the token: a literal
   telemetry::Reason audit_ = telemetry::Reason::ok;  // what enforce mode would have refused
 
   telemetry::CallRecord record_;
   std::uint64_t stage_began_ = 0;
   std::uint64_t began_ = 0;
-  Time step_from_{};      // forward began, or the request body ended
+  Time step_from_{};  // forward began, or the request body ended
   Time last_progress_{};
   Time first_byte_from_ = kNever;  // the request is with the tool
   Time hard_until_ = kNever;
   bool request_ended_ = false;
-  bool counted_ = false;       // in the task's in-flight
+  bool counted_ = false;  // in the task's in-flight
   bool response_begun_ = false;
   bool finished_ = false;
-  bool refusing_ = false;      // the rest of the request body is thrown away
+  bool refusing_ = false;  // the rest of the request body is thrown away
 };
 
 }  // namespace sluice::call

@@ -25,7 +25,7 @@ struct Identity {
   telemetry::Reason reason = telemetry::Reason::ok;  // why the token is refused
   std::string_view detail;                           // static text for a refusal
   state::TaskHandle task;
-  state::TaskId id{};          // also the trace id: RFC 9562 txn, or the hash of (iss, txn)
+  state::TaskId id{};  // also the trace id: RFC 9562 txn, or the hash of (iss, txn)
   policy::ClassIndex agent_class = policy::kNone;
   std::int64_t not_before = 0;  // Unix seconds, from iat
   std::int64_t expires_at = 0;

@@ -39,9 +39,9 @@ Target make_target(const policy::Service& service, const policy::ServiceEndpoint
                    const IpAddress& address);
 
 struct Progress {
-  bool pooled = false;           // on a reused connection
-  Time connection_ready{};       // when the request could be sent
-  Time first_byte{};             // response head complete
+  bool pooled = false;      // on a reused connection
+  Time connection_ready{};  // when the request could be sent
+  Time first_byte{};        // response head complete
   Endpoint address;
 };
 
@@ -109,9 +109,9 @@ class Exchange {
   Connection* connection_ = nullptr;
   http::StreamId stream_ = 0;
   Progress progress_;
-  std::string replay_;             // body bytes kept for (re)sending
-  std::size_t replay_sent_ = 0;    // of replay_, on the current connection
-  bool replay_complete_ = true;    // replay_ holds all the body given so far
+  std::string replay_;           // body bytes kept for (re)sending
+  std::size_t replay_sent_ = 0;  // of replay_, on the current connection
+  bool replay_complete_ = true;  // replay_ holds all the body given so far
   bool body_finished_ = false;
   bool finish_sent_ = false;
   bool response_begun_ = false;
@@ -122,8 +122,8 @@ class Exchange {
 
 struct PoolLimits {
   std::size_t idle_per_endpoint = 256;
-  std::size_t connections = 8192;           // of this worker, all endpoints
-  Micros idle_time{60'000'000};             // below common keep-alive limits of tools (nginx 75 s)
+  std::size_t connections = 8192;  // of this worker, all endpoints
+  Micros idle_time{60'000'000};    // below common keep-alive limits of tools (nginx 75 s)
   http::ConnectionLimits http;
 };
 

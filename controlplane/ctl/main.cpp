@@ -1,0 +1,385 @@
+// sluicectl: the control socket from the command line.
+// Exit codes: 0 done · 1 refused by the gateway · 2 wrong use · 3 the gateway cannot be reached.
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "controlplane/client.h"
+#include "controlplane/documents.h"
+#include "output.h"
+
+namespace sluice::control {
+namespace json = boost::json;
+namespace {
+
+constexpr int kRefused = 1, kWrongUse = 2, kUnreachable = 3;
+
+struct Options {
+  std::string socket = "/run/sluice/control.sock";
+  std::string output = "table";
+};
+
+struct Exit {
+  int code;
+};
+
+std::string escape(std::string_view text) {
+  static constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '~';
+    if (plain) {
+      out += c;
+    } else {
+      out += '%';
+      out += kDigits[static_cast<unsigned char>(c) >> 4];
+      out += kDigits[static_cast<unsigned char>(c) & 15];
+    }
+  }
+  return out;
+}
+
+void print_problem(const json::value& value, unsigned status) {
+  const auto* problem = value.if_object();
+  if (problem == nullptr || !problem->contains("detail")) {
+    std::cerr << "sluicectl: refused with status " << status << "\n";
+    return;
+  }
+  const auto text = [](const json::object& object, const char* name) {
+    const auto* member = object.if_contains(name);
+    return member != nullptr && member->is_string() ? std::string(member->get_string())
+                                                    : std::string();
+  };
+  std::cerr << "sluicectl: " << text(*problem, "title") << " (" << status << ")";
+  const auto* errors = problem->if_contains("errors");
+  if (errors == nullptr || !errors->is_array()) {
+    std::cerr << ": " << text(*problem, "detail") << "\n";
+    return;
+  }
+  std::cerr << "\n";
+  for (const auto& error : errors->get_array()) {
+    if (!error.is_object()) continue;
+    const std::string pointer = text(error.get_object(), "pointer");
+    std::cerr << "  " << (pointer.empty() ? "" : pointer + ": ")
+              << text(error.get_object(), "detail") << "\n";
+  }
+}
+
+json::value call(const Options& options, std::string_view method, const std::string& target,
+                 const std::string& body = {},
+                 const std::vector<std::pair<std::string, std::string>>& headers = {}) {
+  const auto response = request(options.socket, method, target, body, headers);
+  if (!response) {
+    std::cerr << "sluicectl: " << response.error()
+              << "\n  Is sluiced running, and may you use its socket (group sluice)?\n";
+    throw Exit{kUnreachable};
+  }
+  json::error_code error;
+  json::value value = response->body.empty() ? json::value() : json::parse(response->body, error);
+  if (error) value = json::string(response->body);
+  if (response->status >= 400) {
+    print_problem(value, response->status);
+    throw Exit{kRefused};
+  }
+  if (response->status == 202 && (method == "PUT" || method == "DELETE")) {
+    std::cerr << "sluicectl: stored, but not every worker uses it yet\n";
+  }
+  return value;
+}
+
+// All pages of a list.
+json::array call_list(const Options& options, const std::string& target) {
+  json::array all;
+  std::string token;
+  do {
+    const std::string next = target + (target.find('?') == std::string::npos ? "?" : "&") +
+                             "limit=1000" + (token.empty() ? "" : "&page_token=" + escape(token));
+    const json::value page = call(options, "GET", next);
+    for (const auto& item : page.at("items").get_array()) all.push_back(item);
+    const auto* more = page.get_object().if_contains("next_page_token");
+    token = more != nullptr ? std::string(more->get_string()) : std::string();
+  } while (!token.empty());
+  return all;
+}
+
+std::string collection(const std::string& kind) {
+  static const std::map<std::string, std::string> kNames = {{"issuer", "issuers"},
+                                                            {"issuers", "issuers"},
+                                                            {"agent-class", "agent-classes"},
+                                                            {"agent-classes", "agent-classes"},
+                                                            {"service", "services"},
+                                                            {"services", "services"},
+                                                            {"binding", "bindings"},
+                                                            {"bindings", "bindings"}};
+  const auto found = kNames.find(kind);
+  if (found != kNames.end()) return found->second;
+  std::cerr << "sluicectl: unknown kind \"" << kind
+            << "\"; known are issuer, agent-class, service, binding\n";
+  throw Exit{kWrongUse};
+}
+
+std::string read_input(const std::string& file) {
+  std::ostringstream text;
+  if (file == "-") {
+    text << std::cin.rdbuf();
+    return text.str();
+  }
+  std::ifstream in(file, std::ios::binary);
+  if (!in) {
+    std::cerr << "sluicectl: " << file << ": cannot be read\n";
+    throw Exit{kWrongUse};
+  }
+  text << in.rdbuf();
+  return text.str();
+}
+
+// JSON is YAML too, but its own parser is stricter and its errors are better.
+json::array read_documents(const std::string& file) {
+  const std::string text = read_input(file);
+  const auto first = text.find_first_not_of(" \t\r\n");
+  json::array out;
+  if (first != std::string::npos && (text[first] == '{' || text[first] == '[')) {
+    json::error_code error;
+    json::value value = json::parse(text, error);
+    if (error) {
+      std::cerr << "sluicectl: " << file << ": not JSON: " << error.message() << "\n";
+      throw Exit{kWrongUse};
+    }
+    if (value.is_array()) return value.get_array();
+    if (value.is_object() && value.get_object().contains("documents") &&
+        value.at("documents").is_array()) {
+      return value.at("documents").get_array();
+    }
+    out.push_back(std::move(value));
+    return out;
+  }
+  auto documents = yaml_to_json(text, file);
+  if (!documents) {
+    for (const auto& error : documents.error()) {
+      std::cerr << "sluicectl: " << error.to_string() << "\n";
+    }
+    throw Exit{kWrongUse};
+  }
+  for (auto& document : *documents) out.push_back(std::move(document));
+  return out;
+}
+
+void apply(const Options& options, const std::vector<std::string>& files, bool dry_run) {
+  json::array all;
+  for (const auto& file : files) {
+    for (auto& document : read_documents(file)) all.push_back(std::move(document));
+  }
+  const json::value done = call(options, "POST", dry_run ? "/v1/apply?dry_run=1" : "/v1/apply",
+                                json::serialize(json::object{{"documents", all}}));
+  if (options.output != "table") return print(options.output, done);
+  const auto& changes = done.at("changes").get_array();
+  for (const auto& change : changes) {
+    std::cout << change.at("kind").get_string().c_str() << "/"
+              << change.at("name").get_string().c_str()
+              << (dry_run ? " would change\n" : " applied\n");
+  }
+  if (changes.empty()) std::cout << "nothing to change\n";
+  std::cout << "generation " << done.at("generation").to_number<std::uint64_t>() << "\n";
+}
+
+void status(const Options& options) {
+  const json::value info = call(options, "GET", "/v1/info");
+  const json::value stats = call(options, "GET", "/v1/stats");
+  if (options.output != "table") {
+    return print(options.output, json::object{{"info", info}, {"stats", stats}});
+  }
+  std::cout << "sluice " << info.at("version").get_string().c_str() << ", policy generation "
+            << info.at("policy_generation").to_number<std::uint64_t>() << ", "
+            << stats.at("documents").to_number<std::uint64_t>() << " documents, "
+            << stats.at("tasks").at("in_table").to_number<std::uint64_t>() << " tasks\n\n";
+  print_table(stats.at("workers").get_array(),
+              {"index", "cpu", "running", "connections", "policy_generation", "busy_ratio"});
+  if (const auto* ports = info.get_object().if_contains("ports"); ports && ports->is_array()) {
+    std::cout << "\n";
+    print_table(ports->get_array(), {"name", "device", "mac", "mtu", "addresses", "link"});
+  }
+}
+
+void get(const Options& options, const std::string& kind, const std::string& name) {
+  const std::string path = "/v1/" + collection(kind);
+  if (!name.empty()) {
+    const json::value one = call(options, "GET", path + "/" + escape(name));
+    return print(options.output == "table" ? "yaml" : options.output, one);
+  }
+  const json::array all = call_list(options, path);
+  if (options.output != "table") return print(options.output, all);
+  json::array rows;
+  for (const auto& item : all) {
+    json::object row{{"name", item.at("name")}, {"generation", item.at("generation")}};
+    row["in_use"] = item.at("status").at("in_use");
+    rows.push_back(std::move(row));
+  }
+  print_table(rows, {"name", "generation", "in_use"});
+}
+
+void calls(const Options& options, unsigned limit, bool follow) {
+  if (follow) {
+    const auto done =
+        stream(options.socket, "/v1/events?follow=1&type=call", [](std::string_view text) {
+          if (text != "\n") std::cout << text << std::flush;
+          return static_cast<bool>(std::cout);
+        });
+    if (!done) {
+      std::cerr << "sluicectl: " << done.error() << "\n";
+      throw Exit{kUnreachable};
+    }
+    return;
+  }
+  const json::value got = call(options, "GET", "/v1/calls?limit=" + std::to_string(limit));
+  if (options.output != "table") return print(options.output, got.at("items"));
+  print_table(got.at("items").get_array(),
+              {"started", "service", "tool", "method", "path", "status", "code", "total_us"});
+}
+
+struct TaskArguments {
+  std::string agent_class, subject, bind_address, txn, state;
+  std::vector<std::string> allow;
+  std::vector<std::string> limits, labels;
+  int ttl_s = 0;
+};
+
+// NAME=VALUE
+std::pair<std::string, std::string> assignment(const std::string& text) {
+  const auto equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    std::cerr << "sluicectl: \"" << text << "\": expected NAME=VALUE\n";
+    throw Exit{kWrongUse};
+  }
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+void create_task(const Options& options, const TaskArguments& given) {
+  json::object body{{"agent_class", given.agent_class}, {"subject", given.subject}};
+  if (given.ttl_s != 0) body["ttl_s"] = given.ttl_s;
+  if (!given.allow.empty()) body["allow"] = json::value_from(given.allow);
+  if (!given.bind_address.empty()) body["bind_address"] = given.bind_address;
+  for (const auto& text : given.limits) {
+    const auto [name, value] = assignment(text);
+    json::error_code error;
+    json::value number = json::parse(value, error);
+    if (!body.contains("limits")) body["limits"] = json::object{};
+    body["limits"].get_object()[name] = error ? json::value(json::string(value)) : number;
+  }
+  for (const auto& text : given.labels) {
+    const auto [name, value] = assignment(text);
+    if (!body.contains("labels")) body["labels"] = json::object{};
+    body["labels"].get_object()[name] = value;
+  }
+  const json::value minted = call(options, "POST", "/v1/tasks", json::serialize(body));
+  if (options.output != "table") return print(options.output, minted);
+  for (const char* name : {"txn", "expires_at", "trace_id", "token"}) {
+    std::cout << name << ": " << minted.at(name).get_string().c_str() << "\n";
+  }
+}
+
+int run(int argc, char** argv) {
+  Options options;
+  CLI::App app{"Talks to sluiced over its control socket."};
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--socket", options.socket, "Control socket")
+      ->envname("SLUICE_SOCKET")
+      ->capture_default_str();
+  app.add_option("-o,--output", options.output, "Form of the output")
+      ->check(CLI::IsMember({"table", "json", "yaml"}))
+      ->capture_default_str();
+  app.set_version_flag("--version", SLUICE_VERSION);
+
+  app.add_subcommand("status", "Version, workers, ports")->callback([&] { status(options); });
+
+  std::vector<std::string> files;
+  bool dry_run = false;
+  auto* apply_command = app.add_subcommand("apply", "Apply documents, all or nothing");
+  apply_command->add_option("-f,--file", files, "YAML or JSON; - is standard input")->required();
+  apply_command->add_flag("--dry-run", dry_run, "Validate only");
+  apply_command->callback([&] { apply(options, files, dry_run); });
+
+  std::string kind, name;
+  auto* get_command = app.add_subcommand("get", "Show documents");
+  get_command->add_option("kind", kind, "issuer, agent-class, service or binding")->required();
+  get_command->add_option("name", name, "One document");
+  get_command->callback([&] { get(options, kind, name); });
+
+  auto* delete_command = app.add_subcommand("delete", "Remove a document");
+  delete_command->add_option("kind", kind)->required();
+  delete_command->add_option("name", name)->required();
+  delete_command->callback([&] {
+    const json::value done =
+        call(options, "DELETE", "/v1/" + collection(kind) + "/" + escape(name));
+    if (options.output != "table") return print(options.output, done);
+    std::cout << kind << "/" << name << " removed\n";
+  });
+
+  TaskArguments task;
+  auto* task_command = app.add_subcommand("task", "Mint, show and revoke tasks");
+  task_command->require_subcommand(1);
+  auto* create = task_command->add_subcommand("create", "Mint a task and its token");
+  create->add_option("--class", task.agent_class, "Agent class")->required();
+  create->add_option("--subject", task.subject, "For whom")->required();
+  create->add_option("--ttl", task.ttl_s, "Seconds, 1 to 900");
+  create->add_option("--allow", task.allow, "service, service/tool or service/*");
+  create->add_option("--limit", task.limits, "NAME=NUMBER, e.g. calls=100");
+  create->add_option("--label", task.labels, "NAME=TEXT");
+  create->add_option("--bind-address", task.bind_address, "Source address that speaks for it");
+  create->callback([&] { create_task(options, task); });
+  auto* list = task_command->add_subcommand("list", "Tasks, live and recently ended");
+  list->add_option("--class", task.agent_class);
+  list->add_option("--state", task.state, "live, expired or revoked");
+  list->callback([&] {
+    std::string target = "/v1/tasks?class=" + escape(task.agent_class);
+    if (!task.state.empty()) target += "&state=" + escape(task.state);
+    const json::array all = call_list(options, target);
+    if (options.output != "table") return print(options.output, all);
+    print_table(all, {"txn", "state", "agent_class", "subject", "expires_at"});
+  });
+  auto* show = task_command->add_subcommand("get", "One task");
+  show->add_option("txn", task.txn)->required();
+  show->callback([&] {
+    print(options.output == "table" ? "yaml" : options.output,
+          call(options, "GET", "/v1/tasks/" + escape(task.txn)));
+  });
+  auto* revoke = task_command->add_subcommand("delete", "Revoke a task and cancel its calls");
+  revoke->add_option("txn", task.txn)->required();
+  revoke->callback([&] {
+    const json::value done = call(options, "DELETE", "/v1/tasks/" + escape(task.txn));
+    if (options.output != "table") return print(options.output, done);
+    std::cout << task.txn << " revoked\n";
+  });
+
+  unsigned limit = 20;
+  bool follow = false;
+  auto* calls_command = app.add_subcommand("calls", "The latest calls");
+  calls_command->add_option("--limit", limit)->check(CLI::Range(1, 1024))->capture_default_str();
+  calls_command->add_flag("--follow", follow, "JSON lines as calls end, until interrupted");
+  calls_command->callback([&] { calls(options, limit, follow); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kWrongUse;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace sluice::control
+
+int main(int argc, char** argv) {
+  try {
+    return sluice::control::run(argc, argv);
+  } catch (const sluice::control::Exit& exit) {
+    return exit.code;
+  } catch (const std::exception& error) {
+    std::cerr << "sluicectl: " << error.what() << "\n";
+    return sluice::control::kRefused;
+  }
+}

@@ -1,0 +1,143 @@
+// sluiced: the gateway daemon.
+#include <fcntl.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio.hpp>
+#include <cstdio>
+
+#include "controlplane/control.h"
+#include "controlplane/server.h"
+#include "data_plane.h"
+
+namespace sluice::control {
+namespace {
+
+int refuse(const std::string& why) {
+  std::fprintf(stderr, "sluiced: %s\n", why.c_str());
+  return 1;
+}
+
+int refuse(const std::vector<ConfigError>& errors) {
+  for (const auto& e : errors) std::fprintf(stderr, "sluiced: %s\n", e.to_string().c_str());
+  return 1;
+}
+
+// Held until the process ends, however: two daemons must not share a state folder.
+std::expected<int, std::string> lock_state(const std::filesystem::path& state) {
+  std::error_code ec;
+  std::filesystem::create_directories(state, ec);
+  if (ec) return std::unexpected(state.string() + ": " + ec.message());
+  const int fd = ::open((state / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return std::unexpected((state / "lock").string() + ": cannot be opened");
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    close(fd);
+    return std::unexpected(state.string() + ": another sluiced uses this state folder");
+  }
+  return fd;
+}
+
+struct Daemon {
+  boost::asio::io_context io{1};
+  boost::asio::signal_set signals{io, SIGTERM, SIGINT, SIGHUP};
+  boost::asio::steady_timer second{io};
+  DataPlane& plane;
+
+  explicit Daemon(DataPlane& data_plane) : plane(data_plane) {}
+
+  void wait_signal() {
+    signals.async_wait([this](const boost::system::error_code& ec, int number) {
+      if (ec) return;
+      if (number != SIGHUP) return io.stop();
+      if (auto ok = plane.reload_certificates(); !ok)
+        spdlog::error("{}", ok.error());
+      else
+        spdlog::info("certificates reloaded");
+      wait_signal();
+    });
+  }
+  void tick() {
+    second.expires_after(std::chrono::seconds(1));
+    second.async_wait([this](const boost::system::error_code& ec) {
+      if (ec) return;
+      plane.every_second();
+      sd_notify(0, "WATCHDOG=1");
+      tick();
+    });
+  }
+};
+
+int serve(const BootConfig& boot) {
+  auto lock = lock_state(boot.state);
+  if (!lock) return refuse(lock.error());
+  auto plane = DataPlane::open(boot);
+  if (!plane) return refuse(plane.error());
+  ControlOptions options;
+  options.state = boot.state;
+  options.version = SLUICE_VERSION;
+  auto control = Control::open(options, **plane);
+  if (!control) return refuse(control.error());
+  const auto folder = boot.file.parent_path() / "conf.d";
+  if (std::filesystem::is_directory(folder)) {
+    auto documents = load_documents(folder);
+    if (!documents) return refuse(documents.error());
+    if (auto applied = (*control)->apply_files(*documents); !applied) {
+      return refuse("conf.d: " + applied.error().detail);
+    }
+  }
+  if (auto ran = (*plane)->run_workers(); !ran) return refuse(ran.error());
+  Daemon daemon(**plane);
+  std::error_code ec;
+  std::filesystem::create_directories(boot.control_socket.parent_path(), ec);
+  ServerOptions server_options;
+  server_options.socket = boot.control_socket;
+  server_options.metrics_listen = boot.metrics_listen;
+  auto server = Server::start(daemon.io, **control, server_options);
+  if (!server) return refuse(server.error());
+  {
+    Ticker ticker(daemon.io, **control);
+    daemon.wait_signal();
+    daemon.tick();
+    sd_notify(0, "READY=1");
+    spdlog::info("ready: {} workers, {} ports", boot.workers.size(), boot.ports.size());
+    daemon.io.run();
+    sd_notify(0, "STOPPING=1");
+    spdlog::info("stopping");
+  }
+  server->reset();
+  control->reset();
+  plane->reset();
+  close(*lock);
+  return 0;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Sluice gateway daemon"};
+  std::string config = "/etc/sluice/sluice.yaml";
+  bool check = false;
+  app.add_option("--config", config, "boot file");
+  app.add_flag("--check", check, "validate the boot file and conf.d, and exit");
+  app.set_version_flag("--version", "sluiced " SLUICE_VERSION);
+  CLI11_PARSE(app, argc, argv);
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("sluiced"));
+  auto boot = load_boot_config(config);
+  if (!boot) return refuse(boot.error());
+  if (check) {
+    std::printf("%s: ok\n", config.c_str());
+    return 0;
+  }
+  const auto findings = runtime::preflight(eal_config(*boot));
+  for (const auto& f : findings)
+    std::fprintf(stderr, "sluiced: %s\n", runtime::to_string(f).c_str());
+  if (!runtime::can_start(findings)) return 1;
+  return serve(*boot);
+}
+
+}  // namespace
+}  // namespace sluice::control
+
+int main(int argc, char** argv) { return sluice::control::run(argc, argv); }

@@ -1,0 +1,69 @@
+// One port as one worker uses it: frames in and out, the IP layer and a TCP stack on top.
+#pragma once
+
+#include <array>
+
+#include "ip/interface.h"
+#include "packet/frame.h"
+#include "packet/steer.h"
+#include "port/port.h"
+#include "tcp/stack.h"
+#include "tcp/stats.h"
+#include "worker/worker.h"
+
+namespace sluice::worker {
+
+class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
+ public:
+  struct Config {
+    unsigned worker = 0;
+    bool neighbour_owner = true;
+    bool shared = false;  // other workers use the same addresses
+    tcp::StackConfig tcp;
+  };
+  PortStack(port::Port& port, const PortAddresses& addresses, const Config& config,
+            tcp::Acceptor& acceptor, telemetry::CounterBlock& counters, Time now);
+
+  // Receives up to one burst; the packets live until the next call.
+  std::size_t rx_burst();
+  port::Packet& received(std::size_t i) { return received_[i]; }
+
+  static packet::RxFlags flags(const port::Packet& packet);
+  static packet::ParsedFrame parse(const port::Packet& packet) {
+    return packet::parse_frame(packet.data(), flags(packet));
+  }
+  void input(const port::Packet& packet, const packet::ParsedFrame& parsed, Time now);
+
+  void poll(Time now, std::size_t max_expiries);
+  // TCP output, then everything queued for the device.
+  std::size_t flush(Time now);
+  // Packets of this turn are let go: received bytes still unread are copied out of them first.
+  void end_turn();
+  void clear();
+
+  bool has_ready() const { return tcp_.has_ready(); }
+  Time next_deadline() const;
+  tcp::Stack& tcp() { return tcp_; }
+  ip::Interface& ip() { return ip_; }
+  port::Port& port() { return port_; }
+
+  // ip::FrameSink
+  MutByteSpan reserve(std::size_t frame_length) override;
+  void commit(std::size_t frame_length, const ip::L4Offload& offload) override;
+  // tcp::TransmitSink
+  MutByteSpan reserve(const IpAddress& source, const IpAddress& destination,
+                      std::size_t length) override;
+  void commit() override;
+
+ private:
+  void deliver(const ip::InputResult& result, Time now);
+
+  port::Port& port_;
+  const unsigned worker_;
+  ip::Interface ip_;
+  tcp::Stack tcp_;
+  std::array<port::Packet, port::Port::kBurst> received_;
+  std::size_t received_count_ = 0;
+};
+
+}  // namespace sluice::worker

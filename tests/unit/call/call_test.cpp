@@ -1,0 +1,340 @@
+// The stages of a call against a real policy snapshot and a real TCP stack whose wire leads
+// nowhere.
+#include "call/call.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "crypto/contexts.h"
+#include "crypto/jose.h"
+
+namespace sluice::call {
+namespace {
+
+using telemetry::Reason;
+
+constexpr std::int64_t kNow = 1'800'000'000;
+
+// Swallows segments: a tool's host that does not answer.
+struct Nowhere final : tcp::TransmitSink {
+  MutByteSpan reserve(const IpAddress&, const IpAddress&, std::size_t length) override {
+    segments++;
+    return MutByteSpan{room}.first(length);
+  }
+  void commit() override {}
+  std::array<std::uint8_t, 2048> room{};
+  int segments = 0;
+};
+
+struct NoAccept final : tcp::Acceptor {
+  tcp::Observer* on_accept(tcp::Connection&, std::uint32_t, Time) override { return nullptr; }
+};
+
+// What the agent would see.
+struct AgentSide final : http::ServerConnection, AgentLink {
+  void feed(ByteSpan, Time) override {}
+  void feed_end(Time) override {}
+  bool wants_input() const override { return true; }
+  ByteSpan pending_output() override { return {}; }
+  void consume_output(std::size_t) override {}
+  void send_continue(http::StreamId) override { continued = true; }
+  void respond(http::StreamId, const http::Response& response, bool end) override {
+    status = response.status;
+    fields = response.fields;
+    ended = end;
+  }
+  std::size_t write_body(http::StreamId, ByteSpan data) override {
+    body += as_text(data);
+    return data.size();
+  }
+  void finish(http::StreamId, const http::FieldBlock&) override { ended = true; }
+  void reset(http::StreamId, http::Error) override { was_reset = true; }
+  void resume(http::StreamId) override {}
+  void shutdown() override {}
+  bool finished() const override { return false; }
+  bool aborted() const override { return false; }
+  http::Error error() const override { return http::Error::none; }
+  Time deadline() const override { return kNever; }
+  void on_timer(Time) override {}
+  std::size_t active_streams() const override { return 1; }
+  http::Version version() const override { return http::Version::http_2; }
+
+  http::ServerConnection& http() override { return *this; }
+  const Endpoint& peer() const override { return source; }
+  void schedule() override { scheduled = true; }
+  void call_finished(Call&) override { finished_calls++; }
+
+  Endpoint source{*IpAddress::parse("198.18.1.10"), 40000};
+  http::FieldBlock fields;
+  std::string body;
+  int status = 0;
+  int finished_calls = 0;
+  bool ended = false, was_reset = false, continued = false, scheduled = false;
+};
+
+struct TestHost final : Host {
+  std::uint64_t nanos() override { return ++ticks; }
+  std::uint64_t random() override { return 42; }
+  void record(const telemetry::CallRecord& r) override { records.push_back(r); }
+  void arm(Call&, Time at) override { armed = at; }
+  std::uint64_t ticks = 0;
+  Time armed = kNever;
+  std::vector<telemetry::CallRecord> records;
+};
+
+class CallTest : public testing::Test {
+ protected:
+  CallTest() {
+    crypto::initialise();
+    auto made = crypto::SigningKey::generate();
+    EXPECT_TRUE(made.has_value());
+    key_ = std::make_unique<crypto::SigningKey>(std::move(*made));
+    build_snapshot();
+    context_.snapshot = &snapshot_;
+    context_.now = {Time{Seconds{100}}, WallTime{Seconds{kNow}}};
+    context_.tasks = &tasks_;
+    context_.counters = &counters_;
+    context_.host = &host_;
+    tcp::StackConfig config;
+    stack_ = std::make_unique<tcp::Stack>(config, wire_, nobody_);
+    pools_ = std::make_unique<upstream::Pools>(*stack_, upstream::PoolLimits{});
+    pools_->set_local_addresses({*IpAddress::parse("198.18.2.1")});
+    pools_->set_handshake_budget(budget_);
+    context_.pools = pools_.get();
+  }
+  ~CallTest() override {
+    call_.reset();
+    pools_.reset();
+    stack_->abort_all(context_.now.mono);
+  }
+
+  void build_snapshot() {
+    snapshot_.generation = 7;
+    policy::Issuer issuer;
+    issuer.name = issuer.issuer = "sluice";
+    issuer.audiences = {"sluice"};
+    issuer.algorithms = 1u << static_cast<unsigned>(crypto::JwsAlgorithm::es256);
+    issuer.keys.push_back({key_->public_key().kid,
+                           static_cast<std::uint8_t>(crypto::JwsAlgorithm::es256),
+                           key_->public_key().material});
+    snapshot_.issuers.push_back(std::move(issuer));
+
+    policy::Service kb;
+    kb.name = "kb";
+    kb.tools.resize(2);
+    kb.tools[0].name = "*";
+    kb.tools[1].name = "lookup";
+    kb.endpoints.push_back({"198.18.2.10", 8080, {*IpAddress::parse("198.18.2.10")}, 1});
+    auto tools = match::ToolMatcher::build({{{"GET"}, "^/docs/[^/]+$", 1}});
+    EXPECT_TRUE(tools.has_value());
+    kb.tool_matcher = std::move(*tools);
+    snapshot_.services.push_back(std::move(kb));
+    auto hosts = match::HostMatcher::build({{"kb.tools.example", "/", 0}});
+    EXPECT_TRUE(hosts.has_value());
+    snapshot_.hosts = std::move(*hosts);
+
+    add_class("research", policy::Mode::enforce, 0b11);
+    add_class("lookup-only", policy::Mode::enforce, 0b10);
+    add_class("nothing", policy::Mode::enforce, 0);
+    add_class("trial", policy::Mode::audit, 0);
+    add_class("elsewhere", policy::Mode::enforce, 0b11);
+    snapshot_.classes.back().sources = {*IpPrefix::parse("203.0.113.0/24")};
+  }
+
+  void add_class(std::string name, policy::Mode mode, std::uint64_t tools) {
+    policy::AgentClass c;
+    c.name = std::move(name);
+    c.mode = mode;
+    c.allowed_tools = {{tools}};
+    snapshot_.classes.push_back(std::move(c));
+  }
+
+  std::string token(std::string_view agent_class, std::string_view scope = "") {
+    std::string json = R"({"iss":"sluice","aud":"sluice","iat":)" + std::to_string(kNow) +
+                       R"(,"exp":)" + std::to_string(kNow + 300) +
+                       R"(,"jti":"j","txn":"9705a1d2-1234-4567-89ab-cdef01234567","sub":"alice",)" +
+                       R"("scope":")" + std::string(scope) + R"(","tctx":{"agent_class":")" +
+                       std::string(agent_class) + R"("}})";
+    return *key_->sign(json, "txntoken+jwt");
+  }
+
+  void start(std::string_view path, std::string token_text,
+             std::string_view host = "kb.tools.example", std::string_view method = "GET",
+             std::initializer_list<http::Field> more = {}) {
+    http::Request request;
+    request.method = method;
+    request.scheme = "https";
+    request.authority = host;
+    request.path = path;
+    request.version = http::Version::http_2;
+    if (!token_text.empty()) request.fields.add("txn-token", token_text);
+    for (const auto& f : more) request.fields.add(f.name, f.value);
+    call_ = std::make_unique<Call>(context_, agent_, 1, std::move(request), false, 0);
+    call_->run();
+  }
+
+  void expect_refused(Reason reason) {
+    ASSERT_EQ(host_.records.size(), 1u);
+    EXPECT_EQ(to_string(host_.records[0].reason), to_string(reason));
+    EXPECT_EQ(agent_.status, telemetry::info(reason).status);
+    EXPECT_EQ(agent_.fields.find("content-type"), "application/problem+json");
+    EXPECT_EQ(agent_.fields.find("cache-control"), "no-store");
+    EXPECT_TRUE(agent_.fields.find("proxy-status").has_value());
+    EXPECT_NE(agent_.body.find("\"code\":\"" + std::string(to_string(reason)) + "\""),
+              std::string::npos)
+        << agent_.body;
+    EXPECT_TRUE(agent_.ended);
+    EXPECT_EQ(agent_.finished_calls, 1);
+    EXPECT_EQ(wire_.segments, 0) << "a refused call must not touch the tool";
+  }
+
+  std::unique_ptr<crypto::SigningKey> key_;
+  policy::Snapshot snapshot_;
+  state::TaskTable tasks_{64};
+  telemetry::CounterBlock counters_;
+  TestHost host_;
+  AgentSide agent_;
+  Nowhere wire_;
+  NoAccept nobody_;
+  tls::HandshakeBudget budget_;
+  Context context_;
+  std::unique_ptr<tcp::Stack> stack_;
+  std::unique_ptr<upstream::Pools> pools_;
+  std::unique_ptr<Call> call_;
+};
+
+TEST_F(CallTest, WithoutATokenNothingPasses) {
+  start("/docs/a", "");
+  expect_refused(Reason::token_missing);
+  EXPECT_TRUE(agent_.fields.find("www-authenticate").has_value());
+}
+
+TEST_F(CallTest, ATokenThatIsNoneIsInvalid) {
+  start("/docs/a", "not-a-token");
+  expect_refused(Reason::token_invalid);
+}
+
+TEST_F(CallTest, AnUnknownHostIsAnUnknownService) {
+  start("/docs/a", token("research"), "nowhere.example");
+  expect_refused(Reason::service_unknown);
+}
+
+TEST_F(CallTest, AClassWithoutTheServiceIsForbidden) {
+  start("/docs/a", token("nothing"));
+  expect_refused(Reason::segment_forbidden);
+  EXPECT_EQ(host_.records[0].service.view(), "kb");
+  EXPECT_EQ(host_.records[0].tool.view(), "lookup");
+}
+
+TEST_F(CallTest, AClassOfOneToolMayNotUseTheRest) {
+  start("/admin", token("lookup-only"));
+  expect_refused(Reason::segment_forbidden);
+  EXPECT_EQ(host_.records[0].tool.view(), "*");
+}
+
+TEST_F(CallTest, AClassFromElsewhereIsForbiddenHere) {
+  start("/docs/a", token("elsewhere"));
+  expect_refused(Reason::segment_forbidden);
+}
+
+TEST_F(CallTest, ATokenNarrowsItsClass) {
+  start("/docs/a", token("research", "mail search/query"));
+  expect_refused(Reason::scope_insufficient);
+}
+
+TEST_F(CallTest, ARevokedTaskIsTold) {
+  const std::string t = token("research");
+  const Identity id = verify_token(t, snapshot_, tasks_, context_.now.wall);
+  ASSERT_TRUE(tasks_.revoke(id.id, kNow + 300));
+  start("/docs/a", t);
+  expect_refused(Reason::token_revoked);
+}
+
+TEST_F(CallTest, PathsThatToolsReadDifferentlyAreRefused) {
+  for (const auto* path : {"/docs/../admin", "/docs/%2e%2e/admin", "/docs/a%2fb", "/docs/%00"}) {
+    SCOPED_TRACE(path);
+    host_.records.clear();
+    agent_ = AgentSide{};
+    start(path, token("research"));
+    expect_refused(Reason::request_invalid);
+  }
+}
+
+TEST_F(CallTest, AStepTimeoutThatIsNoNumberIsRefused) {
+  for (const auto* value : {"soon", "0", "-5", "10s", ""}) {
+    SCOPED_TRACE(value);
+    host_.records.clear();
+    agent_ = AgentSide{};
+    start("/docs/a", token("research"), "kb.tools.example", "GET", {{"agent-step-timeout", value}});
+    expect_refused(Reason::request_invalid);
+  }
+}
+
+TEST_F(CallTest, AnAllowedCallGoesToTheTool) {
+  start("/docs/a", token("research"));
+  EXPECT_TRUE(host_.records.empty());
+  stack_->flush(context_.now.mono);
+  EXPECT_GT(wire_.segments, 0);
+  EXPECT_EQ(tasks_.list().at(0).in_flight, 1u);
+}
+
+TEST_F(CallTest, AuditLetsPassWhatEnforceWouldRefuse) {
+  start("/docs/a", token("trial"));
+  EXPECT_TRUE(host_.records.empty());
+  stack_->flush(context_.now.mono);
+  EXPECT_GT(wire_.segments, 0);
+}
+
+TEST_F(CallTest, TheAgentMayOnlyLowerTheStepLimit) {
+  start("/docs/a", token("research"), "kb.tools.example", "GET", {{"agent-step-timeout", "250"}});
+  EXPECT_EQ(host_.armed, context_.now.mono + Millis{250});
+  call_.reset();
+  host_.records.clear();
+  start("/docs/a", token("research"), "kb.tools.example", "GET",
+        {{"agent-step-timeout", "99999999"}});
+  EXPECT_EQ(host_.armed, context_.now.mono + policy::Timeouts{}.first_byte);
+}
+
+TEST_F(CallTest, AToolThatDoesNotAnswerEndsTheCallAtItsLimit) {
+  start("/docs/a", token("research"), "kb.tools.example", "GET", {{"agent-step-timeout", "250"}});
+  context_.now.mono += Millis{249};
+  call_->on_deadline();
+  EXPECT_TRUE(host_.records.empty());
+  context_.now.mono += Millis{1};
+  call_->on_deadline();
+  ASSERT_EQ(host_.records.size(), 1u);
+  EXPECT_EQ(host_.records[0].reason, Reason::step_timeout);
+  EXPECT_EQ(agent_.status, 504);
+  EXPECT_EQ(tasks_.list().at(0).in_flight, 0u);
+}
+
+TEST_F(CallTest, AnAgentThatLeavesEndsTheCallWithoutAnAnswer) {
+  start("/docs/a", token("research"));
+  call_->on_agent_gone();
+  ASSERT_EQ(host_.records.size(), 1u);
+  EXPECT_TRUE(host_.records[0].agent_gone);
+  EXPECT_EQ(agent_.status, 0);
+  EXPECT_EQ(tasks_.list().at(0).in_flight, 0u);
+}
+
+TEST_F(CallTest, DeletingTheTaskEndsItsRunningCalls) {
+  start("/docs/a", token("research"));
+  call_->revoke();
+  ASSERT_EQ(host_.records.size(), 1u);
+  EXPECT_EQ(host_.records[0].reason, Reason::token_revoked);
+  EXPECT_EQ(agent_.status, 401);
+}
+
+TEST_F(CallTest, TheSecondCallOfATokenIsDecidedFromTheCache) {
+  const std::string t = token("nothing");
+  start("/docs/a", t);
+  start("/docs/a", t);
+  ASSERT_EQ(host_.records.size(), 2u);
+  EXPECT_FALSE(host_.records[0].cached_identity);
+  EXPECT_TRUE(host_.records[1].cached_identity);
+  EXPECT_EQ(counters_.get(telemetry::Counter::identity_cache_hits), 1u);
+}
+
+}  // namespace
+}  // namespace sluice::call
