@@ -1,0 +1,221 @@
+"""The wire around calls: neighbours, echo, VLAN, MTU, workers."""
+
+import re
+import socket
+import struct
+import time
+
+import pytest
+
+from lab import network as net
+from lab.clients import inside
+from lab.documents import agent_class, service
+from lab.network import AGENT, GATEWAY_AGENTS, GATEWAY_TOOLS
+from lab.process import until
+from lab.servers import Nginx
+
+pytestmark = pytest.mark.asan
+
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+def echo(namespace, address, size=56, timeout=2.0, idents=iter(range(1, 60000))):
+    """Round-trip time of one echo request in seconds; None without an answer."""
+    six = ":" in address
+    ident, payload = next(idents), bytes(i & 255 for i in range(size))
+    with inside(namespace):
+        sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_RAW,
+                             58 if six else 1)
+    with sock:
+        sock.settimeout(timeout)
+        body = struct.pack("!HH", ident, 1) + payload
+        head = bytes([128 if six else 8, 0])
+        # The kernel fills in the ICMPv6 checksum, which covers a pseudo header.
+        packet = head + struct.pack("!H", 0 if six else checksum(head + b"\0\0" + body)) + body
+        began = time.perf_counter()
+        sock.sendto(packet, (address, 0))
+        while True:
+            try:
+                data = sock.recv(65535)
+            except TimeoutError:
+                return None
+            took = time.perf_counter() - began
+            icmp = data if six else data[(data[0] & 15) * 4:]
+            if icmp[0] == (129 if six else 0) and icmp[4:] == body:
+                return took
+
+
+@pytest.mark.parametrize("address", GATEWAY_AGENTS)
+@pytest.mark.parametrize("size", [0, 56, 1400])
+def test_echo_from_agents(lab, address, size):
+    assert echo(lab.network.agents, address, size) is not None
+
+
+@pytest.mark.parametrize("address", GATEWAY_TOOLS)
+def test_echo_from_tools(lab, address):
+    assert echo(lab.network.tools, address) is not None
+
+
+@pytest.mark.parametrize("address", GATEWAY_AGENTS)
+def test_fragmented_echo(lab, address):
+    """Requests larger than the MTU come in fragments and are put together."""
+    assert echo(lab.network.agents, address, 4000) is not None
+
+
+def test_neighbours_are_answered(lab):
+    namespace = lab.network.agents
+    namespace.ip("neigh", "flush", "dev", "eth0")
+    namespace.ip("-6", "neigh", "flush", "dev", "eth0")
+    for address in GATEWAY_AGENTS:
+        assert echo(namespace, address) is not None
+    table = namespace.ip("neigh", "show", "dev", "eth0").stdout
+    for address in GATEWAY_AGENTS:
+        assert re.search(rf"^{re.escape(address)} .*lladdr", table, re.MULTILINE), table
+
+
+def test_other_addresses_are_not_answered(lab):
+    namespace = lab.network.agents
+    assert echo(namespace, f"{net.AGENTS4}.200", timeout=0.5) is None
+
+
+def test_nothing_is_routed_past_the_gateway(lab):
+    """Agents reach tools through calls only: no packet of theirs is forwarded."""
+    result = lab.network.agents.run("curl", "-sS", "-m", "1", f"http://{net.TOOL[0]}:8080/small",
+                                    check=False)
+    assert result.returncode != 0
+    assert echo(lab.network.agents, net.TOOL[0], timeout=0.5) is None
+    assert echo(lab.network.agents, net.TOOL[1], timeout=0.5) is None
+
+
+def test_closed_port_is_refused_at_once(lab):
+    with inside(lab.network.agents):
+        sock = socket.socket()
+    with sock:
+        sock.settimeout(3)
+        began = time.monotonic()
+        with pytest.raises(ConnectionRefusedError):
+            sock.connect((GATEWAY_AGENTS[0], 444))
+        assert time.monotonic() - began < 0.5
+
+
+def test_udp_to_a_closed_port(lab):
+    with inside(lab.network.agents):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        sock.settimeout(3)
+        sock.connect((GATEWAY_AGENTS[0], 53))
+        sock.send(b"hello")
+        with pytest.raises(ConnectionRefusedError):
+            sock.recv(100)
+
+
+FRAMES = {
+    "short": "eth[:10]",
+    "unknown ethertype": "eth[:12] + b'\\x88\\xb5' + b'x' * 50",
+    "ip version 7": "eth + b'\\x75' + ip[1:]",
+    "ip header length 4": "eth + b'\\x44' + ip[1:]",
+    "ip longer than frame": "eth + ip[:2] + b'\\xff\\xff' + ip[4:]",
+    "bad ip checksum": "eth + ip[:10] + b'\\0\\1' + ip[12:]",
+    "tcp data offset 3": "eth + ip + tcp[:12] + b'\\x30' + tcp[13:]",
+    "tcp cut short": "eth + ip + tcp[:11]",
+    "vlan tag": "eth[:12] + b'\\x81\\x00\\x00\\x05\\x08\\x00' + ip + tcp",
+    "ethernet length": "eth[:12] + b'\\x00\\x10' + b'\\xff' * 60",
+    "zeros": "bytes(60)",
+    "broadcast tcp": "b'\\xff' * 6 + eth[6:] + ip + tcp",
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_malformed_frames_are_counted(lab, name):
+    """Each is dropped under a name of its own, and nothing is lost."""
+    namespace = lab.network.agents
+    links = namespace.ip("link", "show", "eth0").stdout
+    own = bytes.fromhex(re.search(r"ether ([\da-f:]+)", links).group(1).replace(":", ""))
+    peer = lab.network.gateway.ip("link", "show", "sl-agents").stdout
+    gateway = bytes.fromhex(re.search(r"ether ([\da-f:]+)", peer).group(1).replace(":", ""))
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, socket.inet_aton(AGENT[0]),
+                     socket.inet_aton(GATEWAY_AGENTS[0]))
+    ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+    tcp = struct.pack("!HHIIBBHHH", 1234, 443, 1, 0, 0x50, 2, 1000, 0, 0)  # its checksum is wrong
+    eth = gateway + own + b"\x08\x00"
+    frame = eval(FRAMES[name], {"bytes": bytes}, {"eth": eth, "ip": ip, "tcp": tcp})  # noqa: S307
+
+    def drops():
+        return sum(row["value"] for row in lab.gateway.stats()["counters"].values()
+                   if row["metric"] == "sluice_drops_total")
+
+    before = drops()
+    with inside(namespace):
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with sock:
+        sock.bind(("eth0", 0))
+        for _ in range(10):
+            sock.send(frame.ljust(14, b"\0"))
+    until(lambda: drops() >= before + 10, 3, f"10 drops ({drops() - before})")
+
+
+def start_kb(gateway, folder, **nginx):
+    """nginx behind an own gateway; a token."""
+    tool = Nginx(gateway.network, folder / "nginx", **nginx).start()
+    gateway.apply(service(), agent_class())
+    return tool, gateway.task("research")["token"]
+
+
+def exchange(gateway, tool, token, size):
+    data = tool.file("docs/data", bytes(range(256)) * (size // 256))
+    for http in ("2", "1.1"):
+        for family in (4, 6):
+            reply = gateway.agent.curl("/docs/data", token=token, http=http, family=family)
+            assert reply.status == 200 and reply.body == data
+    upload = tool.folder / "upload"
+    upload.write_bytes(data)
+    reply = gateway.agent.curl("/up/data", token=token, extra=["-T", upload])
+    assert reply.status == 201 and (tool.www / "up" / "data").read_bytes() == data
+
+
+def test_vlan_port(own_gateway, folder):
+    gateway = own_gateway("vlan", tools_vlan=120)
+    tool, token = start_kb(gateway, folder / "vlan")
+    exchange(gateway, tool, token, 1 << 20)
+    tool.stop()
+    gateway.settled()
+
+
+def test_jumbo_frames(own_gateway, folder):
+    gateway = own_gateway("jumbo", mtu=9000)
+    tool, token = start_kb(gateway, folder / "jumbo")
+    before = gateway.stats()["counters"]
+    exchange(gateway, tool, token, 8 << 20)
+    after = gateway.stats()["counters"]
+    packets, octets = (after[k]["value"] - before[k]["value"] for k in ("rx_packets", "rx_bytes"))
+    assert octets / packets > 2000  # large frames were really used
+    assert echo(gateway.network.agents, GATEWAY_AGENTS[0], 8900) is not None
+    tool.stop()
+    gateway.settled()
+
+
+def test_small_mtu(own_gateway, folder):
+    gateway = own_gateway("small", mtu=1280)
+    tool, token = start_kb(gateway, folder / "small")
+    exchange(gateway, tool, token, 1 << 20)
+    tool.stop()
+    gateway.settled()
+
+
+def test_two_workers(own_gateway, folder):
+    """One queue per port: a worker polls it and hands the other its flows."""
+    gateway = own_gateway("two", workers=(0, 1))
+    tool, token = start_kb(gateway, folder / "two")
+    exchange(gateway, tool, token, 1 << 20)
+    load = gateway.agent.h2load("/small", token, requests=4000, clients=40, streams=4)
+    assert load["succeeded"] == 4000, load["text"]
+    finished = gateway.stats()["counters"]["calls_finished"]["workers"]
+    assert len(finished) == 2 and all(n > 200 for n in finished), finished
+    assert gateway.counter("redirected_packets") > 1000
+    tool.stop()
+    gateway.settled()
