@@ -1,10 +1,7 @@
 // sluiced: the gateway daemon.
-#include <fcntl.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
 #include <systemd/sd-daemon.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <boost/asio.hpp>
@@ -25,20 +22,6 @@ int refuse(const std::string& why) {
 int refuse(const std::vector<ConfigError>& errors) {
   for (const auto& e : errors) std::fprintf(stderr, "sluiced: %s\n", e.to_string().c_str());
   return 1;
-}
-
-// Held until the process ends, however: two daemons must not share a state folder.
-std::expected<int, std::string> lock_state(const std::filesystem::path& state) {
-  std::error_code ec;
-  std::filesystem::create_directories(state, ec);
-  if (ec) return std::unexpected(state.string() + ": " + ec.message());
-  const int fd = ::open((state / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return std::unexpected((state / "lock").string() + ": cannot be opened");
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    close(fd);
-    return std::unexpected(state.string() + ": another sluiced uses this state folder");
-  }
-  return fd;
 }
 
 struct Daemon {
@@ -72,8 +55,6 @@ struct Daemon {
 };
 
 int serve(const BootConfig& boot) {
-  auto lock = lock_state(boot.state);
-  if (!lock) return refuse(lock.error());
   auto plane = DataPlane::open(boot);
   if (!plane) return refuse(plane.error());
   ControlOptions options;
@@ -111,7 +92,6 @@ int serve(const BootConfig& boot) {
   server->reset();
   control->reset();
   plane->reset();
-  close(*lock);
   return 0;
 }
 
