@@ -201,8 +201,10 @@ boost::json::object DataPlane::info() const {
   return {{"ports", std::move(ports)},
           {"crypto", crypto_line_},
           {"hugepages", eal_->uses_hugepages()},
-          {"packet_buffers",
-           {{"size", shared_.packets->size()}, {"in_use", shared_.packets->in_use()}}}};
+          {"memory",
+           {{"hugepages", eal_->uses_hugepages()},
+            {"packet_buffers", shared_.packets->size()},
+            {"packet_buffers_in_use", shared_.packets->in_use()}}}};
 }
 
 }  // namespace sluice::control
