@@ -167,7 +167,7 @@ def folder_flags(flags, header):
 
 def check_headers():
     """Each header compiles when it is the only one included."""
-    configured = simple("tools/build", "asan", "-t", "commands", "build.ninja")
+    configured = simple("tools/build", "asan", "--configure")
     if configured.failed:
         return configured
     flags = compile_flags("asan")
@@ -240,7 +240,7 @@ def build(kind, *targets):
 def targets_of(kind, pattern):
     """Names of the executables of a build whose name matches."""
     def names():
-        if simple("tools/build", kind, "-t", "commands", "build.ninja").failed:
+        if simple("tools/build", kind, "--configure").failed:
             return []
         result = subprocess.run(["meson", "introspect", "--targets", f"build/{kind}"], cwd=ROOT,
                                 text=True, capture_output=True, check=True)
