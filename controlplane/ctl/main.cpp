@@ -137,18 +137,14 @@ std::string read_input(const std::string& file) {
   return text.str();
 }
 
-// JSON is YAML too, but its own parser is stricter and its errors are better.
+// One JSON value, or a stream of YAML documents. JSON is YAML too, but its own parser is stricter
+// and quicker, and several JSON documents in a row need YAML's separators.
 json::array read_documents(const std::string& file) {
   const std::string text = read_input(file);
-  const auto first = text.find_first_not_of(" \t\r\n");
   json::array out;
-  if (first != std::string::npos && (text[first] == '{' || text[first] == '[')) {
-    json::error_code error;
-    json::value value = json::parse(text, error);
-    if (error) {
-      std::cerr << "sluicectl: " << file << ": not JSON: " << error.message() << "\n";
-      throw Exit{kWrongUse};
-    }
+  json::error_code error;
+  json::value value = json::parse(text, error);
+  if (!error) {
     if (value.is_array()) return value.get_array();
     if (value.is_object() && value.get_object().contains("documents") &&
         value.at("documents").is_array()) {
@@ -157,10 +153,14 @@ json::array read_documents(const std::string& file) {
     out.push_back(std::move(value));
     return out;
   }
+  if (file.ends_with(".json")) {
+    std::cerr << "sluicectl: " << file << ": not JSON: " << error.message() << "\n";
+    throw Exit{kWrongUse};
+  }
   auto documents = yaml_to_json(text, file);
   if (!documents) {
-    for (const auto& error : documents.error()) {
-      std::cerr << "sluicectl: " << error.to_string() << "\n";
+    for (const auto& wrong : documents.error()) {
+      std::cerr << "sluicectl: " << wrong.to_string() << "\n";
     }
     throw Exit{kWrongUse};
   }
