@@ -105,6 +105,7 @@ int on_crypto(int /*device*/, wc_CryptoInfo* info, void* /*context*/) {
 }  // namespace
 
 void KeyScheduleDeleter::operator()(KeySchedule* schedule) const {
+  if (schedule == nullptr) return;
   explicit_bzero(schedule, sizeof(KeySchedule));
   delete schedule;
 }
