@@ -201,7 +201,11 @@ void Stream::Impl::run_handshake(HandshakeBudget& budget) {
 }
 
 void Stream::Impl::advance(HandshakeBudget& budget) {
-  if (state == StreamState::closed) return;
+  if (state == StreamState::closed) {
+    // Both sides had ended before TCP was done; now TCP is, and its connection goes.
+    if (tcp != nullptr && tcp->close_reason() != tcp::CloseReason::none) let_go();
+    return;
+  }
   work_left = kWorkPerTurn;
   if (tcp != nullptr && tcp->close_reason() != tcp::CloseReason::none) {
     on_tcp_end();
