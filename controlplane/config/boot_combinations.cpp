@@ -18,6 +18,7 @@ struct PortAddress {
 
 std::vector<std::string> keys_of(const Node& map) {
   std::vector<std::string> keys;
+  keys.reserve(map.entries.size());
   for (const Entry& e : map.entries) keys.push_back(e.key);
   return keys;
 }

@@ -52,7 +52,8 @@ const Schema& limits_schema() {
           {"retries", whole(0, kMany), "retries in the task's life; 0: no limit", false, "0"},
           {"bytes_per_second", whole(0, 1'000'000'000'000), "both directions; 0: no limit", false,
            "0"},
-          {"wall_s", whole(0, 30 * 86400), "the task's life in seconds; 0: no limit", false, "0"},
+          {"wall_s", whole(0, 30 * kDayMs / 1000), "the task's life in seconds; 0: no limit", false,
+           "0"},
       }};
   return s;
 }
