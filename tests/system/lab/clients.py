@@ -91,8 +91,9 @@ class Agent:
         return Reply(status, headers, body, facts, result.stderr.strip(), head)
 
     def h2load(self, path, token, seconds=None, requests=None, clients=8, streams=10, threads=1,
-               host=HOST, http="2", cpus=None, warm_up=0, family=4):
-        """{requests_per_second, p50_us, p99_us, succeeded, failed, …} of one run."""
+               host=HOST, http="2", cpus=None, warm_up=0, family=4, at_end=None):
+        """{requests_per_second, p50_us, p99_us, succeeded, failed, …} of one run; `at_end` is called
+        when h2load ended, before its log is read."""
         log = self.folder / "h2load.log"
         log.unlink(missing_ok=True)
         address = net.GATEWAY_AGENTS[0] if family == 4 else f"[{net.GATEWAY_AGENTS[1]}]"
@@ -107,6 +108,8 @@ class Agent:
             command = ["taskset", "-c", ",".join(map(str, cpus)), *command]
         result = self.network.agents.run(*command, f"https://{host}{path}", check=False,
                                          timeout=(seconds or 60) + warm_up + 60)
+        if at_end:
+            at_end()
         text = result.stdout
         totals = re.search(r"requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, "
                            r"(\d+) failed, (\d+) errored, (\d+) timeout", text)

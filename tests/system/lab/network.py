@@ -5,7 +5,8 @@
     2001:db8:1::/64                     2001:db8:2::/64
 
 The gateway's ends carry no address, no ARP and no IPv6: the kernel there answers and forwards
-nothing, whatever passes was passed by the gateway.
+nothing, whatever passes was passed by the gateway. With `kernel_gateway` it is the other way round,
+for proxies on kernel sockets: the gateway's addresses are the kernel's, the offloads stay on.
 """
 
 import pathlib
@@ -52,16 +53,18 @@ class Namespace:
 class Network:
     """Makes the three namespaces; remove() takes them away again."""
 
-    def __init__(self, mtu=1500, tools_vlan=0, suffix=None):
+    def __init__(self, mtu=1500, tools_vlan=0, suffix=None, kernel_gateway=False):
         suffix = suffix or ""
         self.mtu = mtu
+        self.kernel_gateway = kernel_gateway
         self.tools_vlan = tools_vlan
         self.gateway = Namespace(f"sl-gw{suffix}")
         self.agents = Namespace(f"sl-agents{suffix}")
         self.tools = Namespace(f"sl-tools{suffix}")
-        self.gateway.sysctl(net__ipv6__conf__all__disable_ipv6=1,
-                            net__ipv6__conf__default__disable_ipv6=1,
-                            net__ipv4__ip_forward=0)
+        if not kernel_gateway:
+            self.gateway.sysctl(net__ipv6__conf__all__disable_ipv6=1,
+                                net__ipv6__conf__default__disable_ipv6=1)
+        self.gateway.sysctl(net__ipv4__ip_forward=0)
         self._pair("sl-agents", self.agents, (AGENT, GATEWAY_AGENTS), 0)
         self._pair("sl-tools", self.tools, (TOOL, GATEWAY_TOOLS), tools_vlan)
 
@@ -70,11 +73,8 @@ class Network:
         namespace.sysctl(net__ipv6__conf__default__accept_ra=0)
         run("ip", "link", "add", name, "netns", self.gateway.name, "mtu", self.mtu, "type", "veth",
             "peer", "name", "eth0", "netns", namespace.name, "mtu", self.mtu)
-        self.gateway.ip("link", "set", name, "arp", "off", "up")
+        self._gateway_end(name, namespace, gateway4, gateway6)
         namespace.ip("link", "set", "eth0", "up")
-        off = [word for offload in OFFLOADS for word in (offload, "off")]
-        namespace.run("ethtool", "-K", "eth0", *off)
-        self.gateway.run("ethtool", "-K", name, *off)
         device = "eth0"
         if vlan:
             device = f"eth0.{vlan}"
@@ -84,6 +84,17 @@ class Network:
         namespace.ip("addr", "add", f"{own6}/64", "dev", device, "nodad")
         namespace.ip("route", "add", "default", "via", gateway4)
         namespace.ip("-6", "route", "add", "default", "via", gateway6)
+
+    def _gateway_end(self, name, namespace, address4, address6):
+        if self.kernel_gateway:
+            self.gateway.ip("link", "set", name, "up")
+            self.gateway.ip("addr", "add", f"{address4}/24", "dev", name)
+            self.gateway.ip("addr", "add", f"{address6}/64", "dev", name, "nodad")
+            return
+        self.gateway.ip("link", "set", name, "arp", "off", "up")
+        off = [word for offload in OFFLOADS for word in (offload, "off")]
+        namespace.run("ethtool", "-K", "eth0", *off)
+        self.gateway.run("ethtool", "-K", name, *off)
 
     @staticmethod
     def device(name):
