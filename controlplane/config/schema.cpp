@@ -88,6 +88,7 @@ std::string join(const auto& names) {
 
 std::vector<std::string> field_names(const Schema& schema) {
   std::vector<std::string> names;
+  names.reserve(schema.fields.size());
   for (const Field& f : schema.fields) names.emplace_back(f.name);
   return names;
 }

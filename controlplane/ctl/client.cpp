@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <system_error>
 
 namespace sluice::control {
 namespace {
@@ -29,7 +30,7 @@ class Connection {
     fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd_ < 0 ||
         ::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-      return std::unexpected(path + ": " + std::strerror(errno));
+      return std::unexpected(path + ": " + std::generic_category().message(errno));
     }
     const timeval limit{static_cast<time_t>(timeout_s), 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -53,7 +54,7 @@ class Connection {
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
         return std::unexpected(errno == EAGAIN ? "timed out waiting for an answer"
-                                               : std::string(std::strerror(errno)));
+                                               : std::generic_category().message(errno));
       }
       bytes.append(room, static_cast<std::size_t>(n));
       return n > 0;
@@ -70,7 +71,9 @@ std::string compose(std::string_view method, std::string_view target, std::strin
   std::string out;
   out.append(method).append(" ").append(target);
   out += " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
-  for (const auto& [name, value] : headers) out += name + ": " + value + "\r\n";
+  for (const auto& [name, value] : headers) {
+    out.append(name).append(": ").append(value).append("\r\n");
+  }
   if (!body.empty() || method == "POST" || method == "PUT") {
     out +=
         "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";

@@ -88,6 +88,7 @@ std::expected<void, std::string> DataPlane::open_ports() {
 
 std::expected<void, std::string> DataPlane::make_listeners() {
   std::vector<crypto::CertificateFiles> files;
+  files.reserve(boot_.certificates.size());
   for (const auto& [name, c] : boot_.certificates) files.push_back({name, c.chain, c.key});
   auto contexts = crypto::ServerContexts::load(files);
   if (!contexts) return std::unexpected(contexts.error());

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 
 #include "base/ip_address.h"
@@ -34,7 +33,7 @@ struct FixedText {
 
   void assign(std::string_view s) {
     length = static_cast<std::uint16_t>(s.size() < N ? s.size() : N);
-    std::memcpy(text.data(), s.data(), length);
+    s.copy(text.data(), length);
   }
   std::string_view view() const { return {text.data(), length}; }
 };
