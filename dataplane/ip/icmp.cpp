@@ -38,9 +38,13 @@ InputResult Interface::Impl::echo(const packet::ParsedFrame& parsed, ByteSpan ic
   }
   if (!echo_limit.allow(now)) return dropped(Drop::drop_icmp_rate);
   const bool ipv6 = parsed.ipv6();
-  const MutByteSpan room = begin_counted(
-      parsed.destination, parsed.source,
-      {.protocol = ipv6 ? packet::kProtocolIcmpv6 : packet::kProtocolIcmp}, icmp.size());
+  const std::uint8_t protocol = ipv6 ? packet::kProtocolIcmpv6 : packet::kProtocolIcmp;
+  if ((ipv6 ? packet::kIpv6Header : packet::kIpv4Header) + icmp.size() > config.mtu) {
+    echo_large(parsed, protocol, icmp);
+    return {};
+  }
+  const MutByteSpan room =
+      begin_counted(parsed.destination, parsed.source, {.protocol = protocol}, icmp.size());
   if (room.empty()) return {};
   std::memcpy(room.data(), icmp.data(), icmp.size());
   room[0] = ipv6 ? packet::kIcmpv6EchoReply : packet::kIcmpEchoReply;
@@ -48,6 +52,21 @@ InputResult Interface::Impl::echo(const packet::ParsedFrame& parsed, ByteSpan ic
   end();
   counters.add(Counter::icmp_echo_answered);
   return {};
+}
+
+// All of a reassembled request comes back, in fragments as it came.
+void Interface::Impl::echo_large(const packet::ParsedFrame& parsed, std::uint8_t protocol,
+                                 ByteSpan icmp) {
+  std::array<std::uint8_t, 4> head{
+      parsed.ipv6() ? packet::kIcmpv6EchoReply : packet::kIcmpEchoReply, 0, 0, 0};
+  const ByteSpan rest = icmp.subspan(head.size());
+  packet::ChecksumSum sum = packet::sum_bytes(rest, packet::sum_bytes(head));
+  if (parsed.ipv6()) {
+    sum += packet::pseudo_header_sum(parsed.destination, parsed.source, protocol, icmp.size());
+  }
+  store_be16(&head[2], packet::finish(sum));
+  send_fragmented(parsed.destination, parsed.source, protocol, head, rest);
+  counters.add(Counter::icmp_echo_answered);
 }
 
 // RFC 5927 section 4: the rest of the checks, on the sequence number, are TCP's.

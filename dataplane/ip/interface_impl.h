@@ -1,5 +1,5 @@
 // Inside of Interface. Split over interface.cpp (set-up, input), output.cpp (next hops, headers,
-// waiting frames), arp.cpp, nd.cpp and icmp.cpp.
+// waiting frames), fragment.cpp, arp.cpp, nd.cpp and icmp.cpp.
 #pragma once
 
 #include <array>
@@ -38,6 +38,7 @@ struct Interface::Impl final : NeighbourEvents {
     std::uint8_t l3 = 0;
     std::uint8_t protocol = 0;
     bool ipv6 = false;
+    bool fragment = false;  // a piece: its message was summed as a whole
     std::int32_t slot = -1;
     MutByteSpan frame;
     IpAddress source, destination, next_hop;
@@ -48,6 +49,9 @@ struct Interface::Impl final : NeighbourEvents {
     std::uint8_t protocol = 0;
     std::uint8_t hop_limit = 64;
     std::uint8_t ecn = 0;
+    bool is_fragment = false;
+    std::uint16_t id = 0;                            // IPv4
+    std::uint16_t fragment = packet::kDontFragment;  // IPv4: flags and offset
   };
 
   Impl(const InterfaceConfig& c, FrameSink& s, telemetry::CounterBlock& b);
@@ -89,6 +93,10 @@ struct Interface::Impl final : NeighbourEvents {
   MutByteSpan begin_held(Neighbour& neighbour, const IpAddress& source,
                          const IpAddress& destination, const Fields& fields, std::size_t length);
   void end();
+  // One upper-layer message, `head` (of even length) before `rest`, in as many fragments as the MTU
+  // asks for. The checksum is in place. Best effort: what finds no buffer is counted and lost.
+  void send_fragmented(const IpAddress& source, const IpAddress& destination, std::uint8_t protocol,
+                       ByteSpan head, ByteSpan rest);
   void drop_held(Neighbour& neighbour, Drop why);
   void on_solicit(Neighbour& neighbour, bool unicast) override;
   void on_resolved(Neighbour& neighbour) override;
@@ -119,6 +127,7 @@ struct Interface::Impl final : NeighbourEvents {
   // -- icmp.cpp
   InputResult icmp_input(const packet::ParsedFrame& parsed, ByteSpan icmp);
   InputResult echo(const packet::ParsedFrame& parsed, ByteSpan icmp);
+  void echo_large(const packet::ParsedFrame& parsed, std::uint8_t protocol, ByteSpan icmp);
   InputResult icmp_error(const packet::ParsedFrame& parsed, ByteSpan icmp);
   void refuse_udp(const LocalPacket& packet);
   void refuse_protocol(const packet::ParsedFrame& parsed, ByteSpan l3);
@@ -145,6 +154,7 @@ struct Interface::Impl final : NeighbourEvents {
   int announce_round = 0;
   Time defended = Time::min();
   Pending pending;
+  std::uint64_t fragment_ids = 0;  // of those sent so far
   std::vector<std::uint8_t> scratch;
   std::array<NeighbourUpdate, kUpdates> updates;
   std::size_t updates_head = 0;

@@ -75,6 +75,7 @@ MutByteSpan Interface::Impl::open(const MacAddress& mac, const IpAddress& source
   const bool ipv6 = destination.is_v6();
   pending.protocol = fields.protocol;
   pending.ipv6 = ipv6;
+  pending.fragment = fields.is_fragment;
   pending.source = source;
   pending.destination = destination;
   pending.l3 = static_cast<std::uint8_t>(ipv6 ? packet::kIpv6Header : packet::kIpv4Header);
@@ -91,14 +92,16 @@ MutByteSpan Interface::Impl::open(const MacAddress& mac, const IpAddress& source
                                 .traffic_class = fields.ecn,
                                 .payload = length});
   } else {
-    packet::write_ipv4(
-        header, {.source = source,
-                 .destination = destination,
-                 .protocol = fields.protocol,
-                 .ttl = fields.hop_limit,
-                 .tos = fields.ecn,
-                 .payload = length,
-                 .checksum = pending.where != Pending::Where::sink || !sink.offloads_ipv4()});
+    packet::write_ipv4(header,
+                       {.source = source,
+                        .destination = destination,
+                        .protocol = fields.protocol,
+                        .ttl = fields.hop_limit,
+                        .tos = fields.ecn,
+                        .payload = length,
+                        .checksum = pending.where != Pending::Where::sink || !sink.offloads_ipv4(),
+                        .id = fields.id,
+                        .fragment = fields.fragment});
   }
   return pending.frame.subspan(l2 + pending.l3, length);
 }
@@ -185,7 +188,7 @@ void Interface::Impl::end() {
   L4Offload offload{.l2_length = p.l2, .l3_length = p.l3, .protocol = p.protocol, .ipv6 = p.ipv6};
   const bool to_sink = p.where == Pending::Where::sink;
   offload.ipv4_checksum = to_sink && !p.ipv6 && sink.offloads_ipv4();
-  const bool summed = tcp || udp || icmp || p.protocol == packet::kProtocolIcmpv6;
+  const bool summed = !p.fragment && (tcp || udp || icmp || p.protocol == packet::kProtocolIcmpv6);
   if (summed && l4.size() >= field + 2) {
     offload.l4_checksum = to_sink && (tcp || udp) && sink.offloads_l4(p.ipv6, p.protocol);
     if (offload.l4_checksum) {

@@ -5,8 +5,6 @@
 namespace sluice::packet {
 namespace {
 
-constexpr std::uint16_t kDontFragment = 0x4000;
-constexpr std::uint16_t kMoreFragments = 0x2000;
 constexpr std::uint16_t kOffsetMask = 0x1fff;
 
 // Options are skipped, but only if they have a shape; source routes are not (RFC 7126 section 4.3).
@@ -71,8 +69,8 @@ void write_ipv4(MutByteSpan room, const Ipv4Build& build) {
   w.u8(0x45);
   w.u8(build.tos);
   w.be16(static_cast<std::uint16_t>(kIpv4Header + build.payload));
-  w.be16(0);
-  w.be16(kDontFragment);
+  w.be16(build.id);
+  w.be16(build.fragment);
   w.u8(build.ttl);
   w.u8(build.protocol);
   w.be16(0);

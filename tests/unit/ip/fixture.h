@@ -113,6 +113,37 @@ inline Bytes ip_frame(const IpAddress& source, const IpAddress& destination, std
   return frame;
 }
 
+// One piece of a datagram, its offset in bytes.
+inline Bytes fragment_frame(const IpAddress& source, const IpAddress& destination,
+                            std::uint8_t protocol, ByteSpan piece, std::size_t offset, bool more) {
+  const bool ipv6 = source.is_v6();
+  const std::size_t header =
+      ipv6 ? packet::kIpv6Header + packet::kFragmentHeader : packet::kIpv4Header;
+  Bytes frame(packet::kEthernetHeader + header);
+  packet::write_ethernet(frame, kOurMac, kPeerMac,
+                         ipv6 ? packet::kEtherTypeIpv6 : packet::kEtherTypeIpv4);
+  const MutByteSpan room = MutByteSpan{frame}.subspan(packet::kEthernetHeader);
+  if (ipv6) {
+    packet::write_ipv6(room, {.source = source,
+                              .destination = destination,
+                              .next_header = packet::kFragment,
+                              .payload = packet::kFragmentHeader + piece.size()});
+    room[packet::kIpv6Header] = protocol;
+    store_be16(&room[packet::kIpv6Header + 2], static_cast<std::uint16_t>(offset | (more ? 1 : 0)));
+    store_be32(&room[packet::kIpv6Header + 4], 77);
+  } else {
+    packet::write_ipv4(room, {.source = source,
+                              .destination = destination,
+                              .protocol = protocol,
+                              .payload = piece.size(),
+                              .id = 77,
+                              .fragment = static_cast<std::uint16_t>(
+                                  (more ? packet::kMoreFragments : 0) | (offset / 8))});
+  }
+  frame.insert(frame.end(), piece.begin(), piece.end());
+  return frame;
+}
+
 inline Bytes tcp_segment(std::size_t payload = 0) {
   Bytes tcp(packet::kTcpHeader + payload, 0x5a);
   store_be16(&tcp[0], 40000);

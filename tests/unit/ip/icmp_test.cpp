@@ -1,6 +1,9 @@
 // ICMP: RFC 792, RFC 1122 section 3.2.2, RFC 4443, RFC 5927.
 
+#include <algorithm>
+
 #include "fixture.h"
+#include "ip/reassembly.h"
 
 namespace sluice::ip::test {
 namespace {
@@ -48,6 +51,49 @@ TEST_F(IcmpTest, EchoIsAnsweredRfc1122Section3_2_2_6) {
     EXPECT_TRUE(std::equal(reply.begin() + 4, reply.end(), request.begin() + 4));
   }
   EXPECT_EQ(count(Counter::icmp_echo_answered), 2u);
+}
+
+// RFC 1122 section 3.2.2.6 and RFC 4443 section 4.2: all of the data comes back.
+TEST_F(IcmpTest, EchoLongerThanTheMtuComesBackInFragments) {
+  for (const bool ipv6 : {false, true}) {
+    const IpAddress peer = ip(ipv6 ? "2001:db8:1::2" : "198.18.1.2");
+    const IpAddress us = ip(ipv6 ? "2001:db8:1::1" : "198.18.1.1");
+    const std::uint8_t protocol = ipv6 ? 58 : 1;
+    InterfaceConfig small = config();
+    small.mtu = 9000;
+    remake(small);
+    SetUp();
+    Bytes request = echo_request(ipv6, 4000);
+    for (std::size_t i = 8; i < request.size(); ++i) request[i] = static_cast<std::uint8_t>(i * 7);
+    const Bytes whole = ip_frame(peer, us, protocol, request);
+    in(whole, at(1));
+    const Bytes unfragmented = next();
+    const ByteSpan expected = check(unfragmented).l4(unfragmented);
+    // The same request over a link of 1500: it arrives in fragments that the peer's stack would
+    // cut.
+    remake(config());
+    SetUp();
+    const ByteSpan sent = packet::parse_frame(whole).l4(whole);
+    for (std::size_t from = 0; from < sent.size(); from += 1400) {
+      const std::size_t length = std::min<std::size_t>(1400, sent.size() - from);
+      in(fragment_frame(peer, us, protocol, sent.subspan(from, length), from,
+                        from + length < sent.size()),
+         at(2));
+    }
+    EXPECT_EQ(sink.sent.size(), 3u);
+    Reassembler reassembler{{}};
+    Reassembler::Result done;
+    while (!sink.sent.empty()) {
+      const Bytes frame = next();
+      const packet::ParsedFrame p = packet::parse_frame(frame);
+      ASSERT_TRUE(p.ok() && p.fragment);
+      EXPECT_LE(frame.size(), 1514u);
+      done = reassembler.add(p, p.l4(frame), at(3));
+    }
+    ASSERT_EQ(done.verdict, Reassembler::Verdict::complete);
+    EXPECT_EQ(done.protocol, protocol);
+    EXPECT_TRUE(std::ranges::equal(done.payload, expected));
+  }
 }
 
 TEST_F(IcmpTest, EchoToGroupsIsNotAnswered) {

@@ -17,6 +17,8 @@ inline constexpr std::uint8_t kProtocolUdp = 17;
 inline constexpr std::uint8_t kProtocolIcmpv6 = 58;
 
 inline constexpr std::size_t kIpv4Header = 20;
+inline constexpr std::uint16_t kDontFragment = 0x4000;
+inline constexpr std::uint16_t kMoreFragments = 0x2000;
 
 struct Ipv4Header {
   std::uint8_t header_length = 0;  // bytes, options included
@@ -44,9 +46,12 @@ struct Ipv4Build {
   std::uint8_t tos = 0;
   std::size_t payload = 0;
   bool checksum = true;  // false leaves zero for the NIC to fill in
+  // Of a fragment; as they are, an atomic datagram (RFC 6864 section 4.1).
+  std::uint16_t id = 0;
+  std::uint16_t fragment = kDontFragment;  // flags and offset as on the wire
 };
 
-// 20 bytes, DF set and ID zero: an atomic datagram (RFC 6864 section 4.1).
+// 20 bytes.
 void write_ipv4(MutByteSpan room, const Ipv4Build& build);
 
 }  // namespace sluice::packet
