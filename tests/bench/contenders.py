@@ -113,18 +113,34 @@ def process_memory(pid):
     return total
 
 
+def receive_on(namespace, device, cpus):
+    """Packets that come out of the device are received on these cores, whoever sent them."""
+    mask = f"{sum(1 << c for c in cpus):x}"
+    namespace.run("sh", "-c", f"echo {mask} >/sys/class/net/{device}/queues/rx-0/rps_cpus")
+
+
 class Contender:
-    """A gateway in its own three namespaces, with the same tool behind it."""
+    """A gateway in its own three namespaces, with the same tool behind it.
+
+    A veth pair delivers on the sender's core: the gateway's core runs the receiving half of its
+    peers' TCP, and the peers' core that of the gateway. `own_receive` has each side receive on its
+    own cores, as with network cards, at the price of interrupts between cores.
+    """
 
     kernel = True
     token = None
 
-    def __init__(self, folder, authority, certificate, core, others):
+    def __init__(self, folder, authority, certificate, core, others, own_receive=False):
         self.folder = folder / self.name
         self.folder.mkdir()
         self.certificate, self.core, self.others = certificate, core, others
         self.ca = authority.ca
         self.network = net.Network(suffix=f"-{self.name}", kernel_gateway=self.kernel)
+        if own_receive:
+            for namespace in (self.network.agents, self.network.tools):
+                receive_on(namespace, "eth0", others)
+            for device in ("sl-agents", "sl-tools"):
+                receive_on(self.network.gateway, device, {core})
         self.tool = Nginx(self.network, self.folder / "tool", cpus=others)
         self.agent = Agent(self.network, authority.ca, self.folder)
         self.process = None
