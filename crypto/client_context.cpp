@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <list>
-#include <map>
+#include <mutex>
 #include <utility>
 
 #include "context_common.h"
@@ -12,7 +12,6 @@
 namespace sluice::crypto {
 namespace {
 
-constexpr const char* kSystemRoots = "/etc/ssl/certs/ca-certificates.crt";
 constexpr std::size_t kRememberedServers = 64;
 constexpr const char* kCiphers =
     "TLS13-AES128-GCM-SHA256:TLS13-AES256-GCM-SHA384:TLS13-CHACHA20-POLY1305-SHA256:"
@@ -46,10 +45,13 @@ class ClientOwner final : public SessionOwner {
   bool prepare(WOLFSSL* ssl, const std::string& name);
   void remember(TlsSession& session);
   void forget(const TlsSession& session);
+  void erase(const std::string& name);
 
   CtxPtr ctx_;
   bool offer_h2_ = false;
-  // Newest last.
+  // Newest last. [worker] all of them. A worker never waits: who finds the lock taken makes a full
+  // handshake, or leaves the ticket.
+  std::mutex lock_;
   std::list<std::pair<std::string, Resumption>> remembered_;
 };
 
@@ -108,6 +110,8 @@ WOLFSSL* ClientOwner::make_ssl(TlsSession& session) {
     return nullptr;
   }
   wolfSSL_set_SessionTicket_cb(ssl, on_ticket_message, &session);
+  const std::unique_lock held(lock_, std::try_to_lock);
+  if (!held) return ssl;
   for (auto at = remembered_.begin(); at != remembered_.end(); ++at) {
     if (at->first != session.requested_name()) continue;
     // Refused when it has expired; then the handshake is simply a full one.
@@ -131,9 +135,13 @@ void ClientOwner::on_established(TlsSession& session) {
 // so a remembered 1.2 session would keep the server at 1.2 for ever.
 void ClientOwner::remember(TlsSession& session) {
   if (session.version() != "TLSv1.3") return;
-  Resumption resumption(wolfSSL_get1_session(session.ssl()));
+  const std::unique_lock held(lock_, std::try_to_lock);
+  if (!held) return;
+  // A copy: what get1 gives is the connection's own, which goes on changing on its worker.
+  const Resumption own(wolfSSL_get1_session(session.ssl()));
+  Resumption resumption(own ? wolfSSL_SESSION_dup(own.get()) : nullptr);
   if (!resumption) return;
-  forget(session);
+  erase(session.requested_name());
   if (remembered_.size() >= kRememberedServers) remembered_.pop_front();
   remembered_.emplace_back(session.requested_name(), std::move(resumption));
 }
@@ -141,7 +149,13 @@ void ClientOwner::remember(TlsSession& session) {
 // Also after a failure: a server that went back to TLS 1.2 breaks on the 1.3 session, and the next
 // attempt must be a full handshake.
 void ClientOwner::forget(const TlsSession& session) {
-  std::erase_if(remembered_, [&](const auto& e) { return e.first == session.requested_name(); });
+  // With the lock taken the session stays for one more failed attempt at most.
+  const std::unique_lock held(lock_, std::try_to_lock);
+  if (held) erase(session.requested_name());
+}
+
+void ClientOwner::erase(const std::string& name) {
+  std::erase_if(remembered_, [&](const auto& e) { return e.first == name; });
 }
 
 class ClientContextImpl final : public ClientContext {

@@ -219,8 +219,30 @@ struct Builder {
 
   void add_service(const Source& source) {
     Errors errors("", source.label);
-    snapshot.services.push_back(make_service(source, input, errors));
+    policy::Service service = make_service(source, input, errors);
+    if (service.tls.enabled && input.contexts != nullptr && errors.empty()) {
+      load_tls(source, service.tls, errors);
+    }
+    snapshot.services.push_back(std::move(service));
     collect(errors);
+  }
+
+  void load_tls(const Source& source, policy::UpstreamTls& tls, Errors& errors) const {
+    auto context = input.contexts->get(tls);
+    if (context) {
+      tls.context = std::move(*context);
+      return;
+    }
+    const TlsComplaint& complaint = context.error();
+    const std::string pointer = "/spec/tls/" + complaint.field;
+    if (source.document->generation >= input.strict_from) {
+      errors.add(0, 0, pointer, complaint.message);
+      return;
+    }
+    tls.context = input.contexts->in_use(tls);
+    input.contexts->note(tls, source.label + ": " + pointer + ": " + complaint.message +
+                                  (tls.context ? "; what was read before stays in use"
+                                               : "; its calls fail until this is put right"));
   }
 
   void build_hosts() {

@@ -15,6 +15,8 @@ constexpr std::int64_t kSkew = 30;
 constexpr std::int64_t kRemember = 300;
 constexpr std::size_t kMaxDocuments = 20000;
 constexpr std::size_t kRecentEvents = 256;
+// No document is that new: all of them were accepted before.
+constexpr std::uint64_t kLenient = UINT64_MAX;
 
 std::int64_t system_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(
@@ -30,6 +32,12 @@ std::string content_hash(const Document& document) {
   return hex(crypto::sha256(as_bytes(json::serialize(to_json(plain)))));
 }
 
+std::vector<const void*> contexts_of(const policy::Snapshot& snapshot) {
+  std::vector<const void*> out;
+  for (const auto& service : snapshot.services) out.push_back(service.tls.context.get());
+  return out;
+}
+
 std::string key_text(const Document& document) {
   return std::string(to_string(document.kind)) + "/" + document.name;
 }
@@ -42,6 +50,7 @@ Control::Control(ControlOptions options, Gateway& gateway, std::unique_ptr<Store
       gateway_(gateway),
       store_(std::move(store)),
       key_(std::move(key)),
+      contexts_(options_.certificates),
       calls_(options_.calls) {}
 
 Control::~Control() = default;
@@ -91,7 +100,7 @@ std::expected<void, Problem> Control::restore() {
     tasks_.emplace(task.id, std::move(task));
   }
   const std::uint64_t first = std::max<std::uint64_t>(store_->generation(), 1);
-  auto snapshot = compile_set(documents_, first);
+  auto snapshot = compile_set(documents_, first, kLenient);
   if (!snapshot) return std::unexpected(snapshot.error());
   generation_ = first;
   publish(std::move(*snapshot));
@@ -99,7 +108,8 @@ std::expected<void, Problem> Control::restore() {
 }
 
 std::expected<std::unique_ptr<policy::Snapshot>, Problem> Control::compile_set(
-    const std::map<std::pair<Kind, std::string>, Document>& set, std::uint64_t generation) const {
+    const std::map<std::pair<Kind, std::string>, Document>& set, std::uint64_t generation,
+    std::uint64_t strict_from) {
   std::vector<Document> all;
   all.reserve(set.size());
   for (const auto& [key, document] : set) all.push_back(document);
@@ -110,14 +120,18 @@ std::expected<std::unique_ptr<policy::Snapshot>, Problem> Control::compile_set(
   const auto& key = key_.public_key();
   builtin.algorithms = static_cast<std::uint8_t>(1u << static_cast<unsigned>(key.algorithm));
   builtin.keys.push_back({key.kid, static_cast<std::uint8_t>(key.algorithm), key.material});
-  const CompileInput input{all, generation, std::move(builtin), resolved_};
+  const CompileInput input{all, generation, std::move(builtin), resolved_, &contexts_, strict_from};
+  contexts_.begin();
   auto snapshot = compile(input);
+  for (const auto& note : contexts_.take_notes()) spdlog::error("{}", note);
   if (!snapshot) return std::unexpected(invalid(snapshot.error()));
   return std::move(*snapshot);
 }
 
 void Control::publish(std::unique_ptr<policy::Snapshot> snapshot) {
   const std::uint64_t generation = snapshot->generation;
+  contexts_.published(*snapshot);
+  published_contexts_ = contexts_of(*snapshot);
   gateway_.publish(std::move(snapshot));
   emit("policy", {{"generation", generation}, {"documents", documents_.size()}});
 }
@@ -148,7 +162,7 @@ std::expected<Applied, Problem> Control::apply(std::vector<Change> changes, std:
         invalid("", "at most " + std::to_string(kMaxDocuments) + " documents can be held"));
   }
   // Compiled even if nothing differs: a dry run of what is there answers the same as a real one.
-  auto snapshot = compile_set(next, generation);
+  auto snapshot = compile_set(next, generation, generation);
   if (!snapshot) return std::unexpected(snapshot.error());
   if (effective.empty() || dry_run) {
     return Applied{generation_, !effective.empty(), std::move(effective)};
@@ -170,6 +184,7 @@ std::expected<Applied, Problem> Control::apply(std::vector<Change> changes, std:
   }
   if (on_names) {
     std::vector<Document> all;
+    all.reserve(documents_.size());
     for (const auto& [key, document] : documents_) all.push_back(document);
     on_names(names_to_resolve(all));
   }
@@ -247,19 +262,35 @@ std::expected<Applied, Problem> Control::apply_files(const std::vector<Document>
 void Control::set_resolved(std::map<std::string, std::vector<IpAddress>> resolved) {
   if (resolved == resolved_) return;
   auto old = std::exchange(resolved_, std::move(resolved));
-  auto snapshot = compile_set(documents_, generation_ + 1);
+  auto snapshot = compile_set(documents_, generation_ + 1, kLenient);
   if (!snapshot) {
     spdlog::error("dns: compiling with new addresses failed: {}", snapshot.error().detail);
     resolved_ = std::move(old);
     return;
   }
+  republish(std::move(*snapshot));
+}
+
+void Control::refresh_tls() {
+  if (!contexts_.files_changed()) return;
+  auto snapshot = compile_set(documents_, generation_ + 1, kLenient);
+  if (!snapshot) {
+    spdlog::error("tls: compiling with new files failed: {}", snapshot.error().detail);
+    return;
+  }
+  if (contexts_of(**snapshot) == published_contexts_) return;
+  spdlog::info("tls: files of services have changed and were read again");
+  republish(std::move(*snapshot));
+}
+
+void Control::republish(std::unique_ptr<policy::Snapshot> snapshot) {
   try {
     store_->set_generation(generation_ + 1);
   } catch (const StoreError& failure) {
     spdlog::error("{}", failure.what());
   }
   ++generation_;
-  publish(std::move(*snapshot));
+  publish(std::move(snapshot));
 }
 
 bool Control::in_use(std::uint64_t generation) const { return workers_behind(generation).empty(); }
@@ -331,6 +362,7 @@ void Control::every_second() {
     before.total = workers[i].total_cycles;
     before.busy = workers[i].busy_cycles;
   }
+  refresh_tls();
   const std::int64_t at = now();
   if (at - last_purge_ < 10) return;
   last_purge_ = at;

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <boost/asio.hpp>
 #include <cstdio>
+#include <exception>
 
 #include "controlplane/control.h"
 #include "controlplane/server.h"
@@ -60,6 +61,7 @@ int serve(const BootConfig& boot) {
   ControlOptions options;
   options.state = boot.state;
   options.version = SLUICE_VERSION;
+  options.certificates = boot.certificates;
   auto control = Control::open(options, **plane);
   if (!control) return refuse(control.error());
   const auto folder = boot.file.parent_path() / "conf.d";
@@ -120,4 +122,11 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace sluice::control
 
-int main(int argc, char** argv) { return sluice::control::run(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return sluice::control::run(argc, argv);
+  } catch (const std::exception& failure) {
+    std::fprintf(stderr, "sluiced: %s\n", failure.what());
+    return 1;
+  }
+}

@@ -1,6 +1,7 @@
 #include "upstream/pool.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "connection.h"
 
@@ -40,9 +41,15 @@ Target make_target(const policy::Service& service, const policy::ServiceEndpoint
                                 static_cast<std::uint8_t>(endpoint.port), t.tls};
   h = mix(h, port);
   h = mix(h, as_bytes(t.server_name));
-  // Settings, not the context object: a policy reload that changes nothing here keeps the pool.
   h = mix(h, as_bytes(service.tls.ca_file));
-  t.pool_key = mix(h, as_bytes(service.tls.certificate));
+  h = mix(h, as_bytes(service.tls.certificate));
+  // The context stays the same object as long as settings and files do, so that a policy reload
+  // keeps the pool, and new authorities or a new client certificate do not. Idle connections own
+  // theirs: no other context can have its address meanwhile.
+  std::uint8_t context[sizeof(void*)];
+  const void* identity = t.tls_context.get();
+  std::memcpy(context, &identity, sizeof context);
+  t.pool_key = mix(h, context);
   return t;
 }
 

@@ -22,6 +22,7 @@
 #include "controlplane/gateway.h"
 #include "controlplane/problem.h"
 #include "controlplane/store.h"
+#include "controlplane/upstream_tls.h"
 #include "crypto/jose.h"
 
 namespace sluice::control {
@@ -31,6 +32,8 @@ struct ControlOptions {
   std::string version = "0.0.0";
   std::function<std::int64_t()> unix_now;  // seconds; default: the system clock
   CallLogOptions calls;                    // folder defaults to <state>/calls
+  // The boot file's: services name their client certificates among them.
+  std::map<std::string, CertificateConfig> certificates;
 };
 
 struct Applied {
@@ -67,6 +70,8 @@ class Control {
   // New addresses of endpoint names; publishes if any differ.
   void set_resolved(std::map<std::string, std::vector<IpAddress>> resolved);
   const std::map<std::string, std::vector<IpAddress>>& resolved() const { return resolved_; }
+  // Reads authorities and client certificates again if their files have changed; publishes then.
+  void refresh_tls();
   bool in_use(std::uint64_t generation) const;  // by every running worker
   std::vector<unsigned> workers_behind(std::uint64_t generation) const;
 
@@ -108,9 +113,13 @@ class Control {
   Control(ControlOptions options, Gateway& gateway, std::unique_ptr<Store> store,
           crypto::SigningKey key);
   std::expected<void, Problem> restore();
+  // Files named by documents from `strict_from` on must be usable.
   std::expected<std::unique_ptr<policy::Snapshot>, Problem> compile_set(
-      const std::map<std::pair<Kind, std::string>, Document>& set, std::uint64_t generation) const;
+      const std::map<std::pair<Kind, std::string>, Document>& set, std::uint64_t generation,
+      std::uint64_t strict_from);
   void publish(std::unique_ptr<policy::Snapshot> snapshot);
+  // The same documents over new addresses or files, as the next generation.
+  void republish(std::unique_ptr<policy::Snapshot> snapshot);
   void flush_cancels();
   void emit(std::string_view type, boost::json::object event);
   void emit_line(std::string_view type, std::string line);
@@ -128,6 +137,9 @@ class Control {
   std::map<std::pair<Kind, std::string>, Document> documents_;
   std::uint64_t generation_ = 0;
   std::map<std::string, std::vector<IpAddress>> resolved_;
+  UpstreamContexts contexts_;
+  // Of the services in the policy published last; only compared.
+  std::vector<const void*> published_contexts_;
   std::map<state::TaskId, TaskRow> tasks_;
   // Cancels that found a mailbox full, by worker; sent later.
   std::vector<std::pair<unsigned, runtime::Command>> waiting_commands_;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "controlplane/config_error.h"
+#include "controlplane/upstream_tls.h"
 #include "policy/snapshot.h"
 
 namespace sluice::control {
@@ -51,6 +52,11 @@ struct CompileInput {
   policy::Issuer builtin_issuer;  // name and issuer "sluice", with its public key
   // Resolved names, in lower case; an endpoint whose host is an address needs no entry.
   const std::map<std::string, std::vector<IpAddress>>& resolved;
+  // Makes the services' TLS contexts; null: none are made, and no file is read.
+  UpstreamContexts* contexts = nullptr;
+  // Documents of this generation or later must have usable files. Earlier ones were accepted once:
+  // what is wrong with their files now is noted, and they keep the context they have.
+  std::uint64_t strict_from = 0;
 };
 // Checks across documents too (duplicate hosts and paths, unknown services in alternatives, …).
 std::expected<std::unique_ptr<policy::Snapshot>, std::vector<ConfigError>> compile(

@@ -35,6 +35,9 @@ class ServerContexts {
   virtual std::unique_ptr<Session> make_session(std::string_view default_certificate) = 0;
 };
 
+// Authorities that count when no others are given.
+inline constexpr const char* kSystemRoots = "/etc/ssl/certs/ca-certificates.crt";
+
 struct ClientContextConfig {
   std::string ca_file;                             // empty: system roots
   std::string certificate_chain, certificate_key;  // optional client certificate

@@ -49,7 +49,8 @@ class Gateway:
     """One sluiced between the two networks of a Network."""
 
     def __init__(self, network, folder, certificate, workers=(1,), listeners=None, conf_d=None,
-                 agents_extra="", tools_extra="", packet_buffers=16384, cpus=None):
+                 agents_extra="", tools_extra="", packet_buffers=16384, cpus=None,
+                 more_certificates=None, dns=""):
         self.network = network
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +78,13 @@ class Gateway:
             certificate_field = ", certificate: default" if protocol == "https" else ""
             lines.append(f"  - {{name: {name}, port: agents, listen: {port}, "
                          f"protocol: {protocol}{certificate_field}}}")
-        lines += [f"certificates: {{default: {{chain: {chain}, key: {key}}}}}",
-                  f"control: {{socket: {self.socket}, state: {self.state}}}"]
+        certificates = {"default": (chain, key), **(more_certificates or {})}
+        lines.append("certificates:")
+        for name, (chain, key) in certificates.items():
+            lines.append(f"  {name}: {{chain: {chain}, key: {key}}}")
+        if dns:
+            lines.append(f"dns: {dns}")
+        lines += [f"control: {{socket: {self.socket}, state: {self.state}}}"]
         self.config.write_text("\n".join(lines) + "\n")
         if conf_d:
             (self.folder / "conf.d").mkdir(exist_ok=True)

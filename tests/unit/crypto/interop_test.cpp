@@ -543,6 +543,30 @@ TEST_F(Interop, ClientResumesWithTicket) {
   EXPECT_FALSE(third->resumed());
 }
 
+// Connections to one tool leave from every worker under one context, and so do their tickets.
+TEST_F(Interop, WorkersShareAClientContext) {
+  auto context = client();
+  std::atomic<int> good{0}, resumed{0};
+  const auto worker = [&] {
+    OpensslPeer first(server_options(p256_));
+    for (int i = 0; i < 40; ++i) {
+      OpensslPeer peer(first, server_options(p256_));
+      auto session = context->make_session("kb.tools.example");
+      peer.exchange(*session);
+      peer.write("question");
+      peer.exchange(*session);
+      if (session->handshake_done() && peer.plain == "question") ++good;
+      if (session->resumed()) ++resumed;
+    }
+  };
+  std::thread one(worker), two(worker);
+  one.join();
+  two.join();
+  EXPECT_EQ(good, 80);
+  // Each end only knows its own tickets, and the other worker's is often the latest.
+  EXPECT_GT(resumed, 0);
+}
+
 TEST_F(Interop, ServerGoingBackToTls12CostsOneAttempt) {
   auto context = client();
   auto options = server_options(p256_);
