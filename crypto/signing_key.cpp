@@ -151,7 +151,7 @@ std::expected<std::string, std::string> SigningKey::sign(std::string_view payloa
   // RFC 7518 section 3.4: each left-padded to 32 bytes.
   std::uint8_t signature[2 * kScalar] = {};
   std::memcpy(signature + kScalar - r_size, r, r_size);
-  std::memcpy(signature + 2 * kScalar - s_size, s, s_size);
+  std::memcpy(signature + sizeof signature - s_size, s, s_size);
   token += "." + base64url_encode(signature);
   if (token.size() > kMaxToken) return std::unexpected("the token would exceed 8 KiB");
   return token;

@@ -14,9 +14,9 @@ constexpr std::size_t kRecordHeader = 5;
 constexpr std::size_t kMaxPlaintext = 16384;                              // RFC 8446 section 5.1
 constexpr std::size_t kMaxRecord = kRecordHeader + kMaxPlaintext + 2048;  // RFC 5246 section 6.2.3
 constexpr std::size_t kInputBound = 2 * kMaxRecord;
-constexpr std::size_t kOutputBound = 64 * 1024;
+constexpr std::size_t kOutputBound = std::size_t{64} * 1024;
 // What may come on top: our handshake flight, or answers to the peer's post-handshake messages.
-constexpr std::size_t kOutputHardBound = kOutputBound + 64 * 1024;
+constexpr std::size_t kOutputHardBound = kOutputBound + std::size_t{64} * 1024;
 constexpr std::uint8_t kHandshakeType = 22;
 
 // RFC 8446 section 5.1. Something that is no record at all gets an impossible size.

@@ -191,7 +191,7 @@ class Api {
           return to_response(invalid("", "query: unknown parameter \"" + name + "\""));
         }
       }
-      if (request_.body.size() > 0 && std::string_view(method.name) == "GET") {
+      if (!request_.body.empty() && std::string_view(method.name) == "GET") {
         return to_response(invalid("", "body: GET takes none"));
       }
       return (this->*method.handler)();

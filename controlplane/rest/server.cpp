@@ -8,10 +8,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <boost/asio.hpp>
 #include <boost/asio/experimental/as_tuple.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <optional>
 #include <set>
 
 #include "controlplane/rest.h"
@@ -33,6 +35,14 @@ constexpr std::uint32_t kHeaderLimit = 16 << 10;
 // What a client may still send after a refusal before the connection is cut: it would otherwise see
 // a reset instead of the answer.
 constexpr std::size_t kLinger = 64u << 20;
+
+std::optional<gid_t> group_id(const char* name) {
+  group entry{};
+  group* found = nullptr;
+  std::array<char, 65536> room;
+  ::getgrnam_r(name, &entry, room.data(), room.size(), &found);
+  return found != nullptr ? std::optional(entry.gr_gid) : std::nullopt;
+}
 
 asio::awaitable<void> pause(milliseconds time) {
   asio::steady_timer timer(co_await asio::this_coro::executor, time);
@@ -136,8 +146,8 @@ std::expected<void, std::string> Server::Impl::listen_local() {
   if (failed) return std::unexpected("control socket " + path + ": " + failed.message());
   owns_socket = true;
   ::chmod(path.c_str(), 0660);
-  if (const group* members = ::getgrnam("sluice"); members != nullptr) {
-    if (::chown(path.c_str(), static_cast<uid_t>(-1), members->gr_gid) != 0) {
+  if (const auto members = group_id("sluice")) {
+    if (::chown(path.c_str(), static_cast<uid_t>(-1), *members) != 0) {
       spdlog::warn("control socket {}: could not be given to group sluice", path);
     }
   }
@@ -379,7 +389,13 @@ Server::~Server() {
   boost::system::error_code ignored;
   if (impl_->local) impl_->local->close(ignored);
   if (impl_->tcp) impl_->tcp->close(ignored);
-  for (Stream* stream : impl_->streams) stream->cancel();
+  for (Stream* stream : impl_->streams) {
+    try {
+      stream->cancel();
+    } catch (const boost::system::system_error&) {
+      // Its coroutine goes with the io_context, and the socket with it.
+    }
+  }
   if (impl_->owns_socket) ::unlink(impl_->options.socket.c_str());
 }
 
@@ -422,8 +438,9 @@ Ticker::Ticker(asio::io_context& io, Control& control)
 
 Ticker::~Ticker() {
   impl_->stopped = true;
-  impl_->fast.cancel();
-  impl_->slow.cancel();
+  boost::system::error_code ignored;
+  impl_->fast.cancel(ignored);
+  impl_->slow.cancel(ignored);
 }
 
 }  // namespace sluice::control

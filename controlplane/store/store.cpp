@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <sstream>
+#include <system_error>
 
 namespace sluice::control {
 namespace json = boost::json;
@@ -180,7 +180,8 @@ std::expected<std::unique_ptr<Store>, std::string> Store::open(const std::filesy
   const std::string lock_file = (dir / "lock").string();
   impl->lock = ::open(lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (impl->lock < 0) {
-    return std::unexpected("state folder " + dir.string() + ": " + std::strerror(errno));
+    return std::unexpected("state folder " + dir.string() + ": " +
+                           std::generic_category().message(errno));
   }
   // The kernel drops the lock with the process, however it ends.
   if (::flock(impl->lock, LOCK_EX | LOCK_NB) != 0) {
@@ -453,7 +454,7 @@ std::expected<std::string, std::string> Store::issuer_key(
   const int reason = errno;
   if (fd >= 0) ::close(fd);
   good = good && ::rename(aside.c_str(), path.c_str()) == 0;
-  if (!good) return std::unexpected(path.string() + ": " + std::strerror(reason));
+  if (!good) return std::unexpected(path.string() + ": " + std::generic_category().message(reason));
   return pem;
 }
 

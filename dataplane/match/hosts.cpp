@@ -84,6 +84,7 @@ std::expected<HostMatcher, std::string> HostMatcher::build(const std::vector<Hos
   }
 
   std::vector<std::string> order;
+  order.reserve(by_host.size());
   for (const auto& [host, paths] : by_host) order.push_back(host);
   const auto rank = [](const std::string& host) {
     return std::tuple(is_wildcard(host), ~host.size(), std::string_view(host));
