@@ -36,12 +36,13 @@ PacketPool::~PacketPool() { rte_mempool_free(pool_); }
 
 unsigned PacketPool::in_use() const { return rte_mempool_in_use_count(pool_); }
 
-Packet PacketPool::copy_of(ByteSpan frame) {
+Packet PacketPool::copy_of(ByteSpan frame, std::uint16_t port_index) {
   if (frame.size() > data_room_) return {};
   rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
   if (mbuf == nullptr) return {};
   char* room = rte_pktmbuf_append(mbuf, static_cast<std::uint16_t>(frame.size()));
   if (!frame.empty()) std::memcpy(room, frame.data(), frame.size());
+  mbuf->port = port_index;
   return Packet::adopt(mbuf);
 }
 

@@ -1,6 +1,11 @@
 #include "port_stack.h"
 
 #include <algorithm>
+#include <vector>
+
+#include "packet/ethernet.h"
+#include "packet/ipv4.h"
+#include "packet/ipv6.h"
 
 namespace sluice::worker {
 
@@ -29,7 +34,7 @@ ip::InterfaceConfig interface_config(const port::Port& port, const PortAddresses
   c.secret[0] = config.tcp.secret[0];
   c.secret[1] = config.tcp.secret[1];
   c.owner = config.neighbour_owner;
-  c.shared = config.shared;
+  c.shared = config.workers > 1;
   return c;
 }
 
@@ -38,14 +43,14 @@ ip::InterfaceConfig interface_config(const port::Port& port, const PortAddresses
 PortStack::PortStack(port::Port& port, const PortAddresses& addresses, const Config& config,
                      tcp::Acceptor& acceptor, telemetry::CounterBlock& counters, Time now)
     : port_(port),
-      worker_(config.worker),
+      config_(config),
       ip_(interface_config(port, addresses, config), *this, counters),
       tcp_(config.tcp, *this, acceptor) {
   if (config.neighbour_owner) ip_.start(now);
 }
 
 std::size_t PortStack::rx_burst() {
-  received_count_ = port_.rx_burst(worker_, received_);
+  received_count_ = port_.rx_burst(config_.worker, received_);
   return received_count_;
 }
 
@@ -70,8 +75,47 @@ void PortStack::deliver(const ip::InputResult& result, Time now) {
   }
   if (result.kind != Kind::packet) return;
   const ip::LocalPacket& p = result.packet;
+  if (p.reassembled && p.protocol == packet::kProtocolTcp && hand_on(p)) return;
   if (p.protocol != packet::kProtocolTcp) return ip_.refuse_udp(p, now);
   tcp_.input({p.source, p.destination, p.bytes, p.checksum_verified, p.ecn}, now);
+}
+
+// Fragments gather at a worker that their ports do not choose: a segment put together from them
+// goes on to its flow's owner as one frame. True when it was not for this worker.
+bool PortStack::hand_on(const ip::LocalPacket& p) {
+  if (config_.redirect == nullptr) return false;
+  const std::uint32_t hash =
+      (*config_.flow_hash)(p.source, p.destination, p.source_port, p.destination_port);
+  const unsigned owner = hash % config_.workers;
+  if (owner == config_.worker) return false;
+  const bool ipv6 = p.source.is_v6();
+  const std::size_t l3 = ipv6 ? packet::kIpv6Header : packet::kIpv4Header;
+  std::vector<std::uint8_t> frame(packet::kEthernetHeader + l3);
+  const packet::MacAddress mac{port_.mac()};
+  // Its sender's MAC has done its service; an own one would count as a loop.
+  packet::write_ethernet(frame, mac, packet::MacAddress{{2}},
+                         ipv6 ? packet::kEtherTypeIpv6 : packet::kEtherTypeIpv4);
+  const MutByteSpan header = MutByteSpan{frame}.subspan(packet::kEthernetHeader);
+  const auto tos = p.ecn;
+  if (ipv6) {
+    packet::write_ipv6(header, {.source = p.source,
+                                .destination = p.destination,
+                                .next_header = p.protocol,
+                                .hop_limit = p.ttl,
+                                .traffic_class = tos,
+                                .payload = p.bytes.size()});
+  } else {
+    packet::write_ipv4(header, {.source = p.source,
+                                .destination = p.destination,
+                                .protocol = p.protocol,
+                                .ttl = p.ttl,
+                                .tos = tos,
+                                .payload = p.bytes.size()});
+  }
+  frame.insert(frame.end(), p.bytes.begin(), p.bytes.end());
+  // What does not fit one buffer is longer than any segment we asked for; the sender tries smaller.
+  config_.redirect->push(config_.worker, owner, config_.packets->copy_of(frame, port_.index()));
+  return true;
 }
 
 void PortStack::poll(Time now, std::size_t max_expiries) {
@@ -81,7 +125,7 @@ void PortStack::poll(Time now, std::size_t max_expiries) {
 
 std::size_t PortStack::flush(Time now) {
   tcp_.flush(now);
-  return port_.flush(worker_);
+  return port_.flush(config_.worker);
 }
 
 void PortStack::end_turn() {
@@ -99,10 +143,10 @@ Time PortStack::next_deadline() const {
 }
 
 MutByteSpan PortStack::reserve(std::size_t frame_length) {
-  return port_.reserve(worker_, frame_length);
+  return port_.reserve(config_.worker, frame_length);
 }
 
-void PortStack::commit(std::size_t, const ip::L4Offload&) { port_.commit(worker_); }
+void PortStack::commit(std::size_t, const ip::L4Offload&) { port_.commit(config_.worker); }
 
 MutByteSpan PortStack::reserve(const IpAddress& source, const IpAddress& destination,
                                std::size_t length) {

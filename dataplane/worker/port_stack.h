@@ -6,7 +6,9 @@
 #include "ip/interface.h"
 #include "packet/frame.h"
 #include "packet/steer.h"
+#include "port/packet_pool.h"
 #include "port/port.h"
+#include "port/redirect.h"
 #include "tcp/stack.h"
 #include "tcp/stats.h"
 #include "worker/worker.h"
@@ -18,7 +20,11 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   struct Config {
     unsigned worker = 0;
     bool neighbour_owner = true;
-    bool shared = false;  // other workers use the same addresses
+    // Other workers use the same addresses: how to find whose a flow is, and the way there.
+    unsigned workers = 1;
+    const packet::FlowHash* flow_hash = nullptr;
+    port::Redirect* redirect = nullptr;
+    port::PacketPool* packets = nullptr;
     tcp::StackConfig tcp;
   };
   PortStack(port::Port& port, const PortAddresses& addresses, const Config& config,
@@ -57,9 +63,10 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
 
  private:
   void deliver(const ip::InputResult& result, Time now);
+  bool hand_on(const ip::LocalPacket& packet);
 
   port::Port& port_;
-  const unsigned worker_;
+  const Config config_;
   ip::Interface ip_;
   tcp::Stack tcp_;
   std::array<port::Packet, port::Port::kBurst> received_;

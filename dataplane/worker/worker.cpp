@@ -59,6 +59,15 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
     core.call_timers.arm(call.timer, at);
   }
 
+  // Whether answers to this flow are steered to this worker.
+  bool owns(const tcp::FlowKey& flow) const {
+    return flow_hash(flow.remote, flow.local, flow.remote_port, flow.local_port) % worker_count ==
+           index;
+  }
+  static bool returns_here(void* self, const tcp::FlowKey& flow) {
+    return static_cast<Impl*>(self)->owns(flow);
+  }
+
   void set_up();
   void tear_down();
   bool turn();
@@ -135,7 +144,10 @@ void Worker::Impl::set_up() {
     PortStack::Config config;
     config.worker = index;
     config.neighbour_owner = index == kNeighbourOwner;
-    config.shared = worker_count > 1;
+    config.workers = worker_count;
+    config.flow_hash = &flow_hash;
+    config.redirect = shared.redirect.get();
+    config.packets = shared.packets.get();
     config.tcp.mtu = port.mtu();
     std::memcpy(config.tcp.secret, shared.secret, sizeof config.tcp.secret);
     stacks.push_back(std::make_unique<PortStack>(port, shared.addresses[i], config, *this, counters,
@@ -154,6 +166,7 @@ void Worker::Impl::set_up() {
   }
   pools->set_local_addresses(locals);
   pools->set_handshake_budget(core.handshakes);
+  if (worker_count > 1) pools->set_port_filter(returns_here, this);
   core.context.pools = pools.get();
   status.running.store(true, std::memory_order_release);
 }

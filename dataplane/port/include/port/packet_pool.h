@@ -33,8 +33,9 @@ class PacketPool {
   unsigned in_use() const;  // [any thread] approximate while others allocate
   std::uint16_t data_room() const { return data_room_; }
 
-  // A packet with a copy of these bytes; empty when the pool is exhausted or it does not fit.
-  Packet copy_of(ByteSpan frame);
+  // A packet with a copy of these bytes, as if the port had received it; empty when the pool is
+  // exhausted or it does not fit.
+  Packet copy_of(ByteSpan frame, std::uint16_t port_index = 0);
 
   rte_mempool* raw() { return pool_; }
 

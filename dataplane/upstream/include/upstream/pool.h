@@ -140,6 +140,12 @@ class Pools {
 
   // Source addresses of the tools' port, one per family at most is used.
   void set_local_addresses(const std::vector<IpAddress>& addresses);
+  // Source ports whose answers come back to this worker; null (the default) takes any.
+  using PortFilter = bool (*)(void* context, const tcp::FlowKey& flow);
+  void set_port_filter(PortFilter filter, void* context) {
+    port_filter_ = filter;
+    port_filter_context_ = context;
+  }
   void set_handshake_budget(tls::HandshakeBudget& budget) { handshakes_ = &budget; }
 
   // [each turn] Moves out what calls wrote in this turn.
@@ -170,6 +176,8 @@ class Pools {
   tcp::Stack& stack_;
   PoolLimits limits_;
   tls::HandshakeBudget* handshakes_ = nullptr;
+  PortFilter port_filter_ = nullptr;
+  void* port_filter_context_ = nullptr;
   std::vector<IpAddress> locals_;
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<std::unique_ptr<Connection>> connections_;
