@@ -37,10 +37,15 @@ void Call::refuse(Reason reason, std::string_view detail) {
   const policy::Snapshot* snapshot = context_.snapshot;
   const bool service_known = snapshot != nullptr && service_ < snapshot->services.size() &&
                              snapshot->generation == record_.policy_generation;
+  std::string told;
   // Words of the service's owner only where the service is at fault.
   if (service_known && info.fault == telemetry::Fault::service) {
     const policy::Service& service = snapshot->services[service_];
     problem.hint = service.degrade.hint;
+    if (!service.degrade.message.empty()) {
+      told = service.degrade.message + ": " + std::string(detail);
+      problem.detail = told;
+    }
   }
   const std::string body = http::problem_json(problem);
   http::Response response = http::problem_response(problem);
