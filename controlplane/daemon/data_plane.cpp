@@ -3,6 +3,7 @@
 #include "crypto/jose.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <thread>
@@ -13,6 +14,19 @@ namespace {
 
 constexpr std::size_t kTasks = 65536;
 constexpr std::size_t kNeighbourNews = 1024;
+
+std::vector<FileStamp> stamps_of(const std::map<std::string, CertificateConfig>& certificates) {
+  std::vector<FileStamp> stamps;
+  for (const auto& [name, certificate] : certificates) {
+    for (const std::string& file : {certificate.chain, certificate.key}) {
+      struct stat s{};
+      if (::stat(file.c_str(), &s) != 0) s = {};
+      stamps.push_back({s.st_ino, static_cast<std::uint64_t>(s.st_size),
+                        s.st_ctim.tv_sec * 1'000'000'000 + s.st_ctim.tv_nsec});
+    }
+  }
+  return stamps;
+}
 
 }  // namespace
 
@@ -90,6 +104,7 @@ std::expected<void, std::string> DataPlane::make_listeners() {
   std::vector<crypto::CertificateFiles> files;
   files.reserve(boot_.certificates.size());
   for (const auto& [name, c] : boot_.certificates) files.push_back({name, c.chain, c.key});
+  certificate_files_ = stamps_of(boot_.certificates);  // before they are read
   auto contexts = crypto::ServerContexts::load(files);
   if (!contexts) return std::unexpected(contexts.error());
   shared_.certificates = std::move(*contexts);
@@ -153,7 +168,23 @@ DataPlane::~DataPlane() {
   eal_.reset();
 }
 
-void DataPlane::every_second() { shared_.clock->refine(); }
+void DataPlane::every_second() {
+  shared_.clock->refine();
+  watch_certificates();
+}
+
+// Chain and key are two files and change one after the other: what does not fit together yet is
+// tried again when either has changed once more, and the old pair serves until then.
+void DataPlane::watch_certificates() {
+  std::vector<FileStamp> now = stamps_of(boot_.certificates);
+  if (now == certificate_files_) return;
+  certificate_files_ = std::move(now);
+  if (auto loaded = reload_certificates(); !loaded) {
+    spdlog::error("changed certificate files are not used: {}", loaded.error());
+  } else {
+    spdlog::info("certificates reloaded: their files changed");
+  }
+}
 
 void DataPlane::publish(std::unique_ptr<const policy::Snapshot> snapshot) {
   shared_.snapshot->publish(std::move(snapshot));

@@ -16,6 +16,13 @@ namespace sluice::control {
 
 runtime::EalConfig eal_config(const BootConfig& boot);
 
+// Tells whether a file is still the one that was read.
+struct FileStamp {
+  std::uint64_t inode = 0, size = 0;
+  std::int64_t changed_ns = 0;
+  friend bool operator==(const FileStamp&, const FileStamp&) = default;
+};
+
 class DataPlane final : public Gateway {
  public:
   // A refusal says why in plain words.
@@ -40,9 +47,11 @@ class DataPlane final : public Gateway {
   std::expected<void, std::string> start();
   std::expected<void, std::string> open_ports();
   std::expected<void, std::string> make_listeners();
+  void watch_certificates();
 
   BootConfig boot_;
   std::string crypto_line_;
+  std::vector<FileStamp> certificate_files_;  // as last loaded, or last found wanting
   std::unique_ptr<runtime::Eal> eal_;
   worker::Shared shared_;
   std::vector<std::unique_ptr<worker::Worker>> workers_;
