@@ -102,7 +102,6 @@ def bad_tokens(lab):
     yield "no txn", sign("research", txn=None)
     yield "lives too long", sign("research", life=86400)
     yield "from the future", sign("research", iat=now + 3600, exp=now + 3700)
-    yield "unknown class", sign("nobody-knows")
     yield "very long", "a" * 12000
 
 
@@ -113,6 +112,12 @@ def test_bad_tokens(lab):
         if reply.status != 401 or reply.json()["code"] != "token_invalid":
             wrong.append((name, reply))
     assert not wrong
+
+
+def test_token_of_an_unknown_class(lab):
+    """The token is good, the policy knows no segment for it."""
+    assert_refused(lab.get("/docs/a", token=lab.issuer.token("nobody-knows")), 403,
+                   "segment_forbidden")
 
 
 def test_expired_token(lab):

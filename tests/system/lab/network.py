@@ -10,6 +10,7 @@ for proxies on kernel sockets: the gateway's addresses are the kernel's, the off
 """
 
 import pathlib
+import tempfile
 
 from .process import Process, run
 
@@ -75,15 +76,25 @@ class Network:
             "peer", "name", "eth0", "netns", namespace.name, "mtu", self.mtu)
         self._gateway_end(name, namespace, gateway4, gateway6)
         namespace.ip("link", "set", "eth0", "up")
-        device = "eth0"
         if vlan:
-            device = f"eth0.{vlan}"
-            namespace.ip("link", "add", "link", "eth0", "name", device, "type", "vlan", "id", vlan)
-            namespace.ip("link", "set", device, "up")
-        namespace.ip("addr", "add", f"{own4}/24", "dev", device)
-        namespace.ip("addr", "add", f"{own6}/64", "dev", device, "nodad")
+            self._tag(namespace, vlan)
+        namespace.ip("addr", "add", f"{own4}/24", "dev", "eth0")
+        namespace.ip("addr", "add", f"{own6}/64", "dev", "eth0", "nodad")
         namespace.ip("route", "add", "default", "via", gateway4)
         namespace.ip("-6", "route", "add", "default", "via", gateway6)
+
+    @staticmethod
+    def _tag(namespace, vlan):
+        """Everything on the namespace's eth0 is tagged. Not every kernel has VLAN devices; all
+        have tc and BPF."""
+        with tempfile.TemporaryDirectory() as folder:
+            code = pathlib.Path(folder, "vlan.o")
+            run("clang-19", "-O2", "-target", "bpf", f"-DVLAN={vlan}", "-c",
+                pathlib.Path(__file__).with_name("vlan.bpf.c"), "-o", code)
+            namespace.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+            for direction, section in (("egress", "leave"), ("ingress", "arrive")):
+                namespace.run("tc", "filter", "add", "dev", "eth0", direction, "bpf", "da", "obj",
+                              code, "sec", section)
 
     def _gateway_end(self, name, namespace, address4, address6):
         if self.kernel_gateway:

@@ -1,6 +1,7 @@
 """What every refusal must carry (contract section 8); shared by demo and tests."""
 
-FIELDS = ("type", "title", "status", "detail", "code", "retryable", "fault", "trace_id")
+FIELDS = ("type", "title", "status", "detail", "code", "retryable", "retry_after_ms", "hint",
+          "alternatives", "service", "tool", "attempts", "budget", "trace_id", "fault")
 
 
 def wrong_with(reply, status, code, challenge=False, retry_after=False, task=True):

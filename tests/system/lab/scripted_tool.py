@@ -64,7 +64,7 @@ class Connection:
         while length > 0:
             if not self.buffer:
                 self.fill()
-            take = min(length, len(self.buffer), 1024 if pace else len(self.buffer))
+            take = min(length, len(self.buffer), 16384 if pace else len(self.buffer))
             piece, self.buffer = self.buffer[:take], self.buffer[take:]
             length -= take
             if pace:
@@ -138,7 +138,7 @@ class Connection:
             self.answer(200, b"early\n")
             self.digest(lower)
             return
-        digest, length = self.digest(lower, 0.005 if name == "drain" else None)
+        digest, length = self.digest(lower, 0.002 if name == "drain" else None)
         seen = json.dumps({"method": method, "path": path, "fields": fields, "length": length,
                            "sha256": digest, "connection": self.number}).encode()
         if name in ("echo", "drain"):

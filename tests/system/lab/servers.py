@@ -1,5 +1,6 @@
 """Tools: nginx, and a scripted server that misbehaves on request."""
 
+import json
 import pathlib
 
 from .process import Process, until
@@ -100,3 +101,41 @@ class ScriptedTool:
 def listening(namespace, port):
     return namespace.run("ss", "-Hltn", f"sport = :{port}").stdout.strip() != ""
 
+
+
+class DnsServer:
+    """lab/dns_server.py on the management side: loopback of the gateway's namespace."""
+
+    ADDRESS = "127.0.0.1"
+
+    def __init__(self, network, folder):
+        self.network = network
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.zone_file, self.log = self.folder / "zone.json", self.folder / "questions"
+        self.process = None
+        self.zone()
+
+    def zone(self, **names):
+        """What there is from now on; the file is replaced as a whole."""
+        fresh = self.folder / "zone.new"
+        fresh.write_text(json.dumps({k: v for k, v in names.items() if v is not None}))
+        fresh.rename(self.zone_file)
+
+    def questions(self, name=None, kind=None):
+        lines = [line.split() for line in self.log.read_text().splitlines()] \
+            if self.log.exists() else []
+        return [q for q in lines if name in (None, q[0]) and kind in (None, q[1])]
+
+    def start(self):
+        self.process = Process(self.network.gateway.command(
+            "/usr/bin/python3", HERE / "dns_server.py", self.ADDRESS, 53, self.zone_file, self.log),
+            self.folder / "dns.log")
+        until(lambda: self.network.gateway.run("ss", "-Hlun", "sport = :53").stdout.strip(), 10,
+              "DNS server listens")
+        return self
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+            self.process = None
