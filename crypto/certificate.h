@@ -18,4 +18,8 @@ struct CertificateInfo {
 // The first certificate of a PEM chain.
 std::expected<CertificateInfo, std::string> inspect_certificate(const std::string& chain_file);
 
+// False when the chain's first certificate is of an elliptic curve and the key is not its own:
+// wolfSSL 5.5 takes any key of the curve for it. True for other kinds, which wolfSSL compares.
+bool curve_key_belongs(const std::string& chain_file, const std::string& key_file);
+
 }  // namespace sluice::crypto

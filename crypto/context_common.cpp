@@ -2,6 +2,7 @@
 
 #include <mutex>
 
+#include "certificate.h"
 #include "crypto/contexts.h"
 #include "device.h"
 
@@ -42,7 +43,7 @@ std::string use_certificate(WOLFSSL_CTX* ctx, const std::string& chain, const st
       r != WOLFSSL_SUCCESS) {
     return key + ": no usable PEM private key: " + wolfssl_reason(r);
   }
-  if (wolfSSL_CTX_check_private_key(ctx) != WOLFSSL_SUCCESS) {
+  if (wolfSSL_CTX_check_private_key(ctx) != WOLFSSL_SUCCESS || !curve_key_belongs(chain, key)) {
     return key + ": does not belong to the certificate in " + chain;
   }
   return {};

@@ -21,7 +21,7 @@ class UpstreamTls : public ::testing::Test {
   static void SetUpTestSuite() {
     authority_ = new TestAuthority;
     issued_ = authority_->issue("client", {KeyKind::p256, {"sluice.example"}, 30});
-    other_ = authority_->issue("other", {KeyKind::rsa, {"other.example"}, 30});
+    other_ = authority_->issue("other", {KeyKind::p256, {"other.example"}, 30});
   }
   static void TearDownTestSuite() { delete authority_; }
   void SetUp() override {
@@ -107,7 +107,7 @@ TEST_F(UpstreamTls, RefusalsNameFieldAndFile) {
   EXPECT_EQ(c.message, "/nonexistent/key.pem cannot be read: No such file or directory");
   c = complaint(ca_, "mixed");
   EXPECT_EQ(c.field, "certificate");
-  EXPECT_NE(c.message.find(other_.key), std::string::npos) << c.message;
+  EXPECT_NE(c.message.find("does not belong"), std::string::npos) << c.message;
   write(key_, "no key\n");
   c = complaint(ca_, "client-a");
   EXPECT_EQ(c.field, "certificate");

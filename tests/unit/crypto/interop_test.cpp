@@ -829,6 +829,15 @@ TEST_F(Interop, LoadErrorsNameTheFile) {
   ASSERT_FALSE(mismatched.has_value());
   EXPECT_NE(mismatched.error().find(rsa_.key), std::string::npos) << mismatched.error();
   EXPECT_FALSE(ServerContexts::load({}).has_value());
+  // Of the same kind, and still not its own.
+  for (const KeyKind kind : {KeyKind::p256, KeyKind::ed25519, KeyKind::rsa}) {
+    const auto one = authority_->issue("one", {kind, {"one.example"}, 30});
+    const auto other = authority_->issue("other", {kind, {"other.example"}, 30});
+    EXPECT_TRUE(ServerContexts::load({{"x", one.chain, one.key}}).has_value());
+    auto swapped = ServerContexts::load({{"x", one.chain, other.key}});
+    ASSERT_FALSE(swapped.has_value()) << static_cast<int>(kind);
+    EXPECT_NE(swapped.error().find("does not belong"), std::string::npos) << swapped.error();
+  }
   EXPECT_FALSE(ClientContext::make({"/nonexistent.pem", "", "", false}).has_value());
 }
 
