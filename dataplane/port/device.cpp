@@ -1,6 +1,5 @@
 #include "device.h"
 
-#include <dirent.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -9,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "port/port.h"
 #include "runtime/eal.h"
@@ -78,14 +78,11 @@ std::string complete_device_arguments(const std::string& device, std::uint16_t m
 
 std::vector<int> open_descriptors() {
   std::vector<int> descriptors;
-  DIR* folder = ::opendir("/proc/self/fd");
-  if (folder == nullptr) return descriptors;
-  while (const dirent* entry = ::readdir(folder)) {
-    if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9') {
-      descriptors.push_back(std::atoi(entry->d_name));
-    }
+  std::error_code error;
+  for (std::filesystem::directory_iterator at("/proc/self/fd", error), end; at != end;
+       at.increment(error)) {
+    descriptors.push_back(std::atoi(at->path().filename().c_str()));
   }
-  ::closedir(folder);
   std::sort(descriptors.begin(), descriptors.end());
   return descriptors;
 }

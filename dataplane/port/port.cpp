@@ -21,7 +21,7 @@ namespace {
 using telemetry::Counter;
 
 constexpr std::size_t kHeader = RTE_ETHER_HDR_LEN;
-constexpr std::size_t kAddresses = 2 * RTE_ETHER_ADDR_LEN;
+constexpr std::size_t kAddresses = std::size_t{2} * RTE_ETHER_ADDR_LEN;
 constexpr std::size_t kTag = 4;
 constexpr std::size_t kSmallestFrame = RTE_ETHER_MIN_LEN - RTE_ETHER_CRC_LEN;
 // While frames wait that the device did not take, try again so often.
@@ -408,8 +408,8 @@ std::size_t Port::flush(unsigned index) {
   if (worker.waiting == 0) return 0;
   const std::size_t done = impl_->transmit(worker);
   worker.waiting -= done;
-  std::memmove(worker.backlog.data(), worker.backlog.data() + done,
-               worker.waiting * sizeof(rte_mbuf*));
+  std::copy_n(worker.backlog.begin() + static_cast<std::ptrdiff_t>(done), worker.waiting,
+              worker.backlog.begin());
   if (worker.waiting == 0) worker.prepare = false;
   if (worker.tx_queue == Impl::kNoQueue && done > 0) {
     runtime::Waker* owner = impl_->workers[worker.tx_owner].waker;
