@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 
 #include "port/port.h"
 #include "runtime/eal.h"
@@ -18,7 +19,9 @@ namespace {
 
 // Frames that wait in the kernel while the worker does something long, such as a handshake.
 constexpr unsigned kAfPacketFrames = 2048;
+constexpr unsigned kAfPacketJumboFrames = 512;
 constexpr unsigned kAfPacketBlock = 65536;
+constexpr unsigned kPage = 4096;
 // TPACKET_V2 header and socket address as the kernel and the driver count them, less the driver's
 // own subtraction: a frame of data_room + 32 bytes fits exactly into a buffer of data_room.
 constexpr unsigned kAfPacketHeader = 32;
@@ -68,11 +71,15 @@ std::string complete_device_arguments(const std::string& device, std::uint16_t m
   if (user_sized) return complete;
   const unsigned room = runtime::packet_data_room(mtu);
   const unsigned frame = mtu <= 1500 ? 2048 : room + kAfPacketHeader;
-  const unsigned per_block = kAfPacketBlock / frame;
-  add("blocksz", kAfPacketBlock);
+  // The driver takes the frames of all blocks to lie end to end; the kernel begins each block anew,
+  // on a page: the two agree only when frames fill a block without rest.
+  const unsigned block = mtu <= 1500 ? kAfPacketBlock : std::lcm(frame, kPage);
+  const unsigned per_block = block / frame;
+  const unsigned frames = mtu <= 1500 ? kAfPacketFrames : kAfPacketJumboFrames;
+  add("blocksz", block);
   add("framesz", frame);
   // The kernel takes only whole blocks of frames.
-  add("framecnt", kAfPacketFrames / per_block * per_block);
+  add("framecnt", std::max(1u, frames / per_block) * per_block);
   return complete;
 }
 

@@ -447,10 +447,10 @@ TEST(DeviceArguments, AreCompletedForPacketSockets) {
   EXPECT_EQ(complete_device_arguments("net_af_packet0,iface=a", 1500, 1),
             "net_af_packet0,iface=a,qpairs=1,qdisc_bypass=1,blocksz=65536,framesz=2048,"
             "framecnt=2048");
-  // 9088 bytes of room and the header; seven frames in a block, whole blocks only.
+  // 9088 bytes of room and the header. Frames fill blocks without rest: the driver counts on it.
   EXPECT_EQ(complete_device_arguments("net_af_packet0,iface=a", 9000, 2),
-            "net_af_packet0,iface=a,qpairs=2,qdisc_bypass=1,blocksz=65536,framesz=9120,"
-            "framecnt=2044");
+            "net_af_packet0,iface=a,qpairs=2,qdisc_bypass=1,blocksz=1167360,framesz=9120,"
+            "framecnt=512");
   EXPECT_EQ(complete_device_arguments("net_af_packet1,iface=b,qpairs=3,framecnt=64", 1500, 1),
             "net_af_packet1,iface=b,qpairs=3,framecnt=64,qdisc_bypass=1");
   for (const char* other : {"net_tap0,iface=t", "0000:3b:02.1", "net_ring0"}) {
