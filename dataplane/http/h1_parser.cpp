@@ -1,6 +1,8 @@
 #include "h1_parser.h"
 
 #include <algorithm>
+#include <cstring>
+#include <vector>
 
 #include "grammar.h"
 
@@ -9,58 +11,128 @@ namespace sluice::http {
 namespace {
 
 constexpr std::size_t kMaxChunkLine = 256;  // size and extensions
-constexpr int kMaxEmptyLines = 1;           // RFC 9112 section 2.2
+// Of one message: how much more its chunk extensions may weigh than its chunks.
+constexpr std::uint64_t kMaxExtensionExcess = 16 * 1024;
+constexpr int kMaxEmptyLines = 1;  // before a request: RFC 9112 section 2.2
+constexpr std::size_t kKeptBuffer = 32 * 1024;
+constexpr std::size_t kDropAt = 16 * 1024;
+
+// RFC 9112 section 6.1: chunked once and last is framing; we apply no other coding.
+std::uint16_t transfer_coding_status(std::string_view value) {
+  std::string_view last;
+  std::size_t chunked = 0;
+  for_each_element(value, [&](std::string_view e) {
+    last = e;
+    chunked += equal_ci(e, "chunked") ? 1 : 0;
+  });
+  return chunked == 1 && equal_ci(last, "chunked") ? 501 : 400;
+}
+
+// A field the agent may not have a hop remove: naming it in Connection is an attack.
+bool protected_from_connection(std::string_view name) {
+  return name == "txn-token" || name == "authorization" || name == "proxy-authorization";
+}
+
+void take_connection(std::string_view value, H1Control& out, std::vector<std::string>& listed) {
+  for_each_element(value, [&](std::string_view e) {
+    if (equal_ci(e, "close")) {
+      out.close = true;
+    } else if (equal_ci(e, "keep-alive")) {
+      out.keep_alive = true;
+    } else {
+      listed.push_back(lowered(e));
+    }
+  });
+}
 
 }  // namespace
 
-Error take_control(FieldBlock& fields, H1Control& out, std::uint16_t& status) {
+Error take_control(FieldBlock& fields, Role role, H1Control& out, std::uint16_t& status) {
   status = 400;
   std::vector<std::string> listed;
   bool bad = false;
-  bool has_te = false;
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    const Field f = fields.at(i);
+  std::uint16_t bad_status = 400;
+  fields.remove_if([&](const Field& f) {
     if (f.name == "content-length") {
       // RFC 9112 section 6.3: repeated, even if equal, is a smuggling shape.
       const auto n = parse_length(f.value);
       if (!n || out.content_length) bad = true;
       out.content_length = n;
-    } else if (f.name == "transfer-encoding") {
-      if (has_te || !equal_ci(f.value, "chunked")) {
-        status = has_te ? 400 : 501;
+      return true;
+    }
+    if (f.name == "transfer-encoding") {
+      if (out.chunked) {
         bad = true;
+      } else if (!equal_ci(f.value, "chunked")) {
+        bad = true;
+        bad_status = transfer_coding_status(f.value);
       }
-      has_te = out.chunked = true;
-    } else if (f.name == "host") {
-      out.host = f.value;
+      out.chunked = true;
+      return true;
+    }
+    if (f.name == "connection") take_connection(f.value, out, listed);
+    if (role == Role::server && f.name == "host") {
+      out.host = lowered(f.value);
       out.hosts++;
-    } else if (f.name == "connection") {
-      for_each_element(f.value, [&](std::string_view e) {
-        if (equal_ci(e, "close")) out.close = true;
-        if (equal_ci(e, "keep-alive")) out.keep_alive = true;
-        std::string name;
-        for (const char c : e) name.push_back(lower(c));
-        listed.push_back(std::move(name));
-      });
-    } else if (f.name == "expect") {
+      return true;
+    }
+    if (role == Role::server && f.name == "expect") {
       if (equal_ci(f.value, "100-continue")) {
         out.expect_continue = true;
       } else {
-        status = 417;
         bad = true;
+        bad_status = 417;
       }
+      return true;
     }
+    return is_hop_by_hop(f.name);
+  });
+  if (out.chunked && out.content_length) {
+    bad = true;
+    bad_status = 400;
   }
-  if (bad || (has_te && out.content_length)) return Error::protocol;
-  for (const auto* name : {"content-length", "host", "expect", "connection", "keep-alive",
-                           "proxy-connection", "te", "transfer-encoding", "upgrade", "trailer"}) {
-    fields.remove(name);
+  if (bad) {
+    status = bad_status;
+    return Error::protocol;
   }
-  // A field named in Connection is this hop's, but naming an end-to-end control is an attack.
-  for (const auto& name : listed) {
-    if (name != "txn-token" && name != "authorization") fields.remove(name);
+  if (!listed.empty()) {
+    fields.remove_if([&](const Field& f) {
+      return !protected_from_connection(f.name) &&
+             std::ranges::find(listed, f.name) != listed.end();
+    });
   }
   return Error::none;
+}
+
+void H1Reader::append(ByteSpan bytes) {
+  if (borrowed_) retain();
+  if (buffered() == 0) {
+    buffer_.clear();
+    input_ = as_text(bytes);
+    borrowed_ = true;
+    at_ = scanned_ = 0;
+    return;
+  }
+  buffer_.append(as_text(bytes));
+  input_ = buffer_;
+}
+
+void H1Reader::retain() {
+  if (borrowed_) {
+    buffer_.assign(input_.substr(at_));
+    borrowed_ = false;
+  } else if (buffered() == 0) {
+    buffer_.clear();
+  } else if (at_ > kDropAt) {
+    buffer_.erase(0, at_);
+  } else {
+    input_ = buffer_;
+    return;
+  }
+  if (buffer_.empty() && buffer_.capacity() > kKeptBuffer) buffer_.shrink_to_fit();
+  scanned_ = scanned_ > at_ ? scanned_ - at_ : 0;
+  at_ = 0;
+  input_ = buffer_;
 }
 
 H1Reader::Step H1Reader::fail(Error error, std::uint16_t status) {
@@ -69,82 +141,101 @@ H1Reader::Step H1Reader::fail(Error error, std::uint16_t status) {
   return Step::error;
 }
 
-std::optional<std::string_view> H1Reader::line(std::size_t limit, bool& bad) {
-  bad = false;
-  const std::size_t lf = buffer_.find('\n', std::max(at_, scanned_));
-  if (lf == std::string::npos) {
-    scanned_ = buffer_.size();
-    bad = buffered() > limit;
-    return std::nullopt;
+H1Reader::Line H1Reader::next_line(std::size_t limit, std::string_view& text) {
+  const std::size_t lf = input_.find('\n', std::max(at_, scanned_));
+  // The line with its CR must fit, whether its end is here yet or not.
+  const std::size_t length = (lf == std::string_view::npos ? input_.size() : lf) - at_;
+  if (length > limit + 1) return Line::too_long;
+  if (lf == std::string_view::npos) {
+    scanned_ = input_.size();
+    return Line::incomplete;
   }
-  // A bare LF, or a CR anywhere else, is refused.
-  const std::string_view text(buffer_.data() + at_, lf - at_);
-  if (text.size() > limit || text.empty() || text.back() != '\r' ||
-      text.find('\r') != text.size() - 1) {
-    bad = true;
-    return std::nullopt;
-  }
+  text = input_.substr(at_, length);
+  // A CR elsewhere in it is no part of anything: each use of the text refuses it.
+  if (text.empty() || text.back() != '\r') return Line::bare_lf;
+  text.remove_suffix(1);
   at_ = scanned_ = lf + 1;
-  return text.substr(0, text.size() - 1);
+  return Line::complete;
 }
 
 bool H1Reader::add_field(FieldBlock& block, std::string_view text) {
   const std::size_t colon = text.find(':');
-  if (colon == std::string_view::npos || text.front() == ' ' || text.front() == '\t') return false;
-  // Trims the value; a space before the colon makes the name no token.
+  if (colon == std::string_view::npos) return false;
+  // Trims the value. Folding or a space before the colon makes the name no token.
   return block.add(text.substr(0, colon), trim(text.substr(colon + 1)), limits_.fields);
 }
 
-H1Reader::Step H1Reader::read_head() {
-  bool bad = false;
-  while (const auto text = line(limits_.max_request_line + limits_.fields.max_bytes, bad)) {
-    if (!start_seen_) {
-      if (text->empty()) {
-        if (++section_bytes_ > kMaxEmptyLines) return fail(Error::protocol, 400);
-        continue;
+H1Reader::Step H1Reader::read_start_line() {
+  for (;;) {
+    std::string_view text;
+    switch (next_line(limits_.max_request_line, text)) {
+      case Line::incomplete:
+        return Step::need_more;
+      case Line::too_long:
+        return fail(Error::too_large, 414);
+      case Line::bare_lf:
+        return fail(Error::protocol, 400);
+      case Line::complete:
+        break;
+    }
+    if (text.empty()) {
+      if (role_ == Role::client || ++empty_lines_ > kMaxEmptyLines) {
+        return fail(Error::protocol, 400);
       }
-      if (text->size() > limits_.max_request_line) return fail(Error::too_large, 414);
-      head_.start_line = *text;
-      start_seen_ = true;
-      section_bytes_ = 0;
       continue;
     }
-    if (text->empty()) {
+    head_.start_line = text;
+    start_seen_ = true;
+    empty_lines_ = 0;
+    section_bytes_ = 0;
+    return Step::head;
+  }
+}
+
+H1Reader::Step H1Reader::read_head() {
+  if (!start_seen_) {
+    const Step step = read_start_line();
+    if (step != Step::head) return step;
+  }
+  for (;;) {
+    std::string_view text;
+    switch (next_line(limits_.fields.max_bytes, text)) {
+      case Line::incomplete:
+        return Step::need_more;
+      case Line::too_long:
+        return fail(Error::too_large, 431);
+      case Line::bare_lf:
+        return fail(Error::protocol, 400);
+      case Line::complete:
+        break;
+    }
+    if (text.empty()) {
       start_seen_ = false;
-      section_bytes_ = 0;
       state_ = State::finished;
-      compact();
       return Step::head;
     }
-    section_bytes_ += text->size() + 32;
+    section_bytes_ += text.size() + 32;
     const bool full = section_bytes_ > limits_.fields.max_bytes ||
                       head_.fields.size() >= limits_.fields.max_fields;
     if (full) return fail(Error::too_large, 431);
-    if (!add_field(head_.fields, *text)) return fail(Error::protocol, 400);
+    if (!add_field(head_.fields, text)) return fail(Error::protocol, 400);
   }
-  if (bad) {
-    const bool large =
-        buffered() > (start_seen_ ? limits_.fields.max_bytes : limits_.max_request_line);
-    if (large) return fail(Error::too_large, start_seen_ ? 431 : 414);
-    return fail(Error::protocol, 400);
-  }
-  if (buffered() > (start_seen_ ? limits_.fields.max_bytes : limits_.max_request_line)) {
-    return fail(Error::too_large, start_seen_ ? 431 : 414);
-  }
-  return Step::need_more;
 }
 
 void H1Reader::begin_body(Framing framing, std::uint64_t length) {
   trailers_.clear();
   left_ = length;
+  extension_excess_ = 0;
   switch (framing) {
     case Framing::none:
+      left_ = 0;
       state_ = State::finished;
       break;
     case Framing::length:
       state_ = length == 0 ? State::finished : State::length;
       break;
     case Framing::chunked:
+      left_ = 0;
       state_ = State::chunk_size;
       break;
     case Framing::until_close:
@@ -155,45 +246,58 @@ void H1Reader::begin_body(Framing framing, std::uint64_t length) {
 
 // RFC 9112 section 7.1.
 H1Reader::Step H1Reader::read_chunk_size() {
-  bool bad = false;
-  const auto text = line(kMaxChunkLine, bad);
-  if (!text) return bad ? fail(Error::protocol, 400) : Step::need_more;
+  std::string_view text;
+  const Line line = next_line(kMaxChunkLine, text);
+  if (line == Line::incomplete) return Step::need_more;
+  if (line != Line::complete) return fail(Error::protocol, 400);
   std::uint64_t size = 0;
   std::size_t digits = 0;
-  for (; digits < text->size(); ++digits) {
-    const char c = lower((*text)[digits]);
+  for (; digits < text.size(); ++digits) {
+    const char c = lower(text[digits]);
     const int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
     if (d < 0) break;
     if (digits >= 15) return fail(Error::protocol, 400);
     size = size * 16 + static_cast<std::uint64_t>(d);
   }
-  const std::string_view rest = text->substr(digits);
+  const std::string_view rest = text.substr(digits);
   if (digits == 0 || (!rest.empty() && rest.front() != ';') || !is_field_value(rest)) {
     return fail(Error::protocol, 400);
   }
+  // Small chunks with long extensions are work without a message.
+  extension_excess_ += rest.size();
+  extension_excess_ -= std::min(extension_excess_, size);
+  if (extension_excess_ > kMaxExtensionExcess) return fail(Error::protocol, 400);
   left_ = size;
   state_ = size == 0 ? State::trailers : State::chunk_data;
-  section_bytes_ = 0;
+  section_bytes_ = trailer_fields_ = 0;
   return step();
 }
 
 H1Reader::Step H1Reader::read_trailers() {
-  bool bad = false;
-  while (const auto text = line(limits_.fields.max_bytes, bad)) {
-    if (text->empty()) {
+  for (;;) {
+    std::string_view text;
+    switch (next_line(limits_.fields.max_bytes, text)) {
+      case Line::incomplete:
+        return Step::need_more;
+      case Line::too_long:
+        return fail(Error::too_large, 431);
+      case Line::bare_lf:
+        return fail(Error::protocol, 400);
+      case Line::complete:
+        break;
+    }
+    if (text.empty()) {
       state_ = State::finished;
+      trailers_.remove_if([](const Field& f) { return forbidden_in_trailers(f.name); });
       return step();
     }
-    section_bytes_ += text->size() + 32;
-    FieldBlock one;
-    if (section_bytes_ > limits_.fields.max_bytes) return fail(Error::too_large, 431);
-    if (!add_field(one, *text)) return fail(Error::protocol, 400);
-    if (!forbidden_in_trailers(one.at(0).name) &&
-        !trailers_.add(one.at(0).name, one.at(0).value, limits_.fields)) {
+    section_bytes_ += text.size() + 32;
+    if (section_bytes_ > limits_.fields.max_bytes ||
+        ++trailer_fields_ > limits_.fields.max_fields) {
       return fail(Error::too_large, 431);
     }
+    if (!add_field(trailers_, text)) return fail(Error::protocol, 400);
   }
-  return bad ? fail(Error::protocol, 400) : Step::need_more;
 }
 
 H1Reader::Step H1Reader::step() {
@@ -207,8 +311,9 @@ H1Reader::Step H1Reader::step() {
     case State::chunk_size:
       return read_chunk_size();
     case State::chunk_end:
+      if (buffered() > 0 && input_[at_] != '\r') return fail(Error::protocol, 400);
       if (buffered() < 2) return Step::need_more;
-      if (buffer_[at_] != '\r' || buffer_[at_ + 1] != '\n') return fail(Error::protocol, 400);
+      if (input_[at_ + 1] != '\n') return fail(Error::protocol, 400);
       at_ += 2;
       state_ = State::chunk_size;
       return step();
@@ -221,7 +326,6 @@ H1Reader::Step H1Reader::step() {
       state_ = State::head;
       head_.fields.clear();
       head_.start_line.clear();
-      compact();
       return Step::end;
   }
   return Step::need_more;
@@ -229,24 +333,11 @@ H1Reader::Step H1Reader::step() {
 
 void H1Reader::consume_body(std::size_t n) {
   at_ += n;
+  scanned_ = std::max(scanned_, at_);
   piece_ = 0;
-  if (state_ != State::until_close) {
-    left_ -= n;
-    if (left_ == 0) state_ = state_ == State::length ? State::finished : State::chunk_end;
-  }
-  compact();
-}
-
-void H1Reader::compact() {
-  if (at_ == buffer_.size()) {
-    buffer_.clear();
-    if (buffer_.capacity() > 32 * 1024) buffer_.shrink_to_fit();
-    at_ = scanned_ = 0;
-  } else if (at_ > 16 * 1024) {
-    buffer_.erase(0, at_);
-    scanned_ = scanned_ > at_ ? scanned_ - at_ : 0;
-    at_ = 0;
-  }
+  if (state_ == State::until_close) return;
+  left_ -= n;
+  if (left_ == 0) state_ = state_ == State::length ? State::finished : State::chunk_end;
 }
 
 bool H1Reader::end_of_input() {

@@ -1,6 +1,8 @@
 // The writing half of HTTP/1.1, shared by both roles.
 #pragma once
 
+#include <charconv>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -10,6 +12,12 @@
 namespace sluice::http {
 
 std::string_view reason_phrase(std::uint16_t status);
+
+inline void append_number(std::string& out, std::uint64_t n) {
+  char digits[20];
+  const auto end = std::to_chars(digits, digits + sizeof digits, n).ptr;
+  out.append(digits, static_cast<std::size_t>(end - digits));
+}
 
 inline void append_fields(std::string& out, const FieldBlock& fields) {
   for (std::size_t i = 0; i < fields.size(); ++i) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace sluice::http {
@@ -26,17 +27,52 @@ struct FieldLimits {
 
 class FieldBlock {
  public:
+  FieldBlock() = default;
+  FieldBlock(const FieldBlock&) = default;
+  FieldBlock& operator=(const FieldBlock&) = default;
+  // What was moved from is empty.
+  FieldBlock(FieldBlock&& from) noexcept
+      : arena_(std::exchange(from.arena_, {})),
+        entries_(std::exchange(from.entries_, {})),
+        live_(std::exchange(from.live_, 0)) {}
+  FieldBlock& operator=(FieldBlock&& from) noexcept {
+    arena_ = std::exchange(from.arena_, {});
+    entries_ = std::exchange(from.entries_, {});
+    live_ = std::exchange(from.live_, 0);
+    return *this;
+  }
+
   // False if the block is full (limits), or name/value break RFC 9110 section 5.1/5.5 syntax.
   bool add(std::string_view name, std::string_view value, const FieldLimits& limits = {});
-  // Replaces all fields of this name by one.
-  bool set(std::string_view name, std::string_view value);
-  void remove(std::string_view name);
+  // Replaces all fields of this name by one. False, and nothing changed, for the reasons of add().
+  bool set(std::string_view name, std::string_view value, const FieldLimits& limits = {});
+  void remove(std::string_view name) {
+    remove_if([&](const Field& f) { return f.name == name; });
+  }
+  // Removes the fields for which drop(field) is true, in one pass.
+  template <typename Drop>
+  void remove_if(Drop&& drop) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const Entry entry = entries_[i];
+      if (drop(at(i))) {
+        live_ -= entry.name_length + entry.value_length;
+      } else {
+        entries_[kept++] = entry;
+      }
+    }
+    entries_.resize(kept);
+  }
   // The first value, or nullopt. `name` in lower case.
   std::optional<std::string_view> find(std::string_view name) const;
   std::size_t count(std::string_view name) const;
   std::size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }
-  Field at(std::size_t i) const;
+  Field at(std::size_t i) const {
+    const Entry& e = entries_[i];
+    const char* text = arena_.data() + e.offset;
+    return {{text, e.name_length}, {text + e.name_length, e.value_length}};
+  }
   void clear();
 
  private:
@@ -45,8 +81,15 @@ class FieldBlock {
     std::uint32_t name_length;
     std::uint32_t value_length;
   };
+  bool fits(std::size_t bytes, std::size_t fields, const FieldLimits& limits) const {
+    return fields < limits.max_fields && bytes + 32 * (fields + 1) <= limits.max_bytes;
+  }
+  void append(std::string_view name, std::string_view value);
+  void compact();
+
   std::string arena_;
   std::vector<Entry> entries_;
+  std::size_t live_ = 0;  // bytes of arena_ that belong to a field; the rest was removed
 };
 
 enum class Version : std::uint8_t { http_1_0, http_1_1, http_2 };
