@@ -94,11 +94,11 @@ void read_timeouts(const Node& spec, policy::Timeouts& t) {
   set("hard_ms", t.hard);
 }
 
-policy::ServiceEndpoint make_endpoint(const Node& spec, const std::string& service,
-                                      const CompileInput& input) {
+policy::ServiceEndpoint make_endpoint(std::string host, std::uint16_t port,
+                                      const std::string& service, const CompileInput& input) {
   policy::ServiceEndpoint e;
-  e.host = lower(text_at(spec, "host"));
-  e.port = static_cast<std::uint16_t>(whole_at(spec, "port"));
+  e.host = std::move(host);
+  e.port = port;
   e.id = endpoint_id(service, e.host, e.port);
   if (const auto literal = IpAddress::parse(e.host)) {
     e.addresses.push_back(*literal);
@@ -106,6 +106,37 @@ policy::ServiceEndpoint make_endpoint(const Node& spec, const std::string& servi
     e.addresses = found->second;
   }
   return e;
+}
+
+// One that is listed may also be an SRV record's target.
+void add_endpoint(policy::Service& service, policy::ServiceEndpoint endpoint) {
+  for (const policy::ServiceEndpoint& other : service.endpoints) {
+    if (other.id == endpoint.id) return;
+  }
+  service.endpoints.push_back(std::move(endpoint));
+}
+
+// RFC 2782: the lowest priority of which an address is known. Without any the name itself stands
+// for the endpoint, so that its calls fail for want of an address.
+void add_srv_endpoints(const std::string& name, policy::Service& service,
+                       const CompileInput& input) {
+  std::vector<policy::ServiceEndpoint> found;
+  std::uint16_t priority = 0;
+  if (input.services != nullptr) {
+    if (const auto targets = input.services->find(name); targets != input.services->end()) {
+      for (const SrvTarget& target : targets->second) {
+        auto e = make_endpoint(target.host, target.port, service.name, input);
+        if (e.addresses.empty()) continue;
+        if (found.empty() || target.priority < priority) {
+          found.clear();
+          priority = target.priority;
+        }
+        if (target.priority == priority) found.push_back(std::move(e));
+      }
+    }
+  }
+  if (found.empty()) found.push_back(make_endpoint(name, 0, service.name, input));
+  for (auto& e : found) add_endpoint(service, std::move(e));
 }
 
 void make_tools(const Source& source, policy::Service& service, Errors& errors) {
@@ -152,7 +183,12 @@ policy::Service make_service(const Source& source, const CompileInput& input, Er
   for (const std::string& host : get_texts(spec, "hosts")) s.hosts.push_back(lower(host));
   s.path = text_at(spec, "path");
   for (const Node& e : get_list(spec, "endpoints")) {
-    s.endpoints.push_back(make_endpoint(e, s.name, input));
+    if (const auto srv = get_text(e, "srv")) {
+      add_srv_endpoints(lower(*srv), s, input);
+      continue;
+    }
+    const auto port = static_cast<std::uint16_t>(whole_at(e, "port"));
+    add_endpoint(s, make_endpoint(lower(text_at(e, "host")), port, s.name, input));
   }
   const Node& tls = get_map(spec, "tls");
   s.tls.enabled = get_boolean(tls, "enabled").value_or(false);
@@ -381,17 +417,32 @@ std::vector<std::string> remarks(const policy::Snapshot& snapshot) {
   return out;
 }
 
-std::vector<std::string> names_to_resolve(const std::vector<Document>& documents) {
+namespace {
+
+// Of every endpoint, in lower case.
+std::set<std::string> endpoint_texts(const std::vector<Document>& documents, std::string_view key) {
   std::set<std::string> names;
   for (const Document& d : documents) {
     if (d.kind != Kind::service) continue;
     Errors ignored("");
     const Node spec = from_json(d.spec, ignored);
     for (const Node& e : get_list(spec, "endpoints")) {
-      const auto host = get_text(e, "host");
-      if (host && !IpAddress::parse(*host)) names.insert(lower(*host));
+      if (const auto text = get_text(e, key)) names.insert(lower(*text));
     }
   }
+  return names;
+}
+
+}  // namespace
+
+std::vector<std::string> names_to_resolve(const std::vector<Document>& documents) {
+  auto names = endpoint_texts(documents, "host");
+  std::erase_if(names, [](const std::string& name) { return IpAddress::parse(name).has_value(); });
+  return {names.begin(), names.end()};
+}
+
+std::vector<std::string> services_to_resolve(const std::vector<Document>& documents) {
+  const auto names = endpoint_texts(documents, "srv");
   return {names.begin(), names.end()};
 }
 

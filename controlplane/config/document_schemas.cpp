@@ -91,7 +91,8 @@ const Schema& endpoint_schema() {
            text_as(check_endpoint_host, "a host name, or an IPv4 or IPv6 address", "hostname"),
            "name or address; names are resolved again and again"},
           {"port", whole(1, 65535), "TCP port"},
-          {"srv", text_as(check_host, "a name such as _kb._tcp.example"), "SRV record"},
+          {"srv", text_as(check_host, "a name such as _kb._tcp.example"),
+           "SRV record, instead of host and port"},
       }};
   return s;
 }
@@ -345,13 +346,24 @@ void check_endpoints(const Node& spec, const std::string& pointer, Errors& error
     const std::string at = child(child(pointer, "endpoints"), i);
     if (e.type != Node::Type::map) continue;
     if (const Node* srv = e.find("srv")) {
-      errors.add(*srv, child(at, "srv"), "not available in this version; give host and port");
+      for (const char* key : {"host", "port"}) {
+        if (const Node* n = e.find(key)) {
+          errors.add(*n, child(at, key), "has no meaning beside srv, whose records say it");
+        }
+      }
+      for (std::size_t j = 0; j < i; ++j) {
+        const auto other = get_text(endpoints[j], "srv");
+        if (other && srv->type == Node::Type::text && lower(*other) == lower(srv->text)) {
+          errors.add(e, at, "the same endpoint as " + child(child(pointer, "endpoints"), j));
+        }
+      }
       continue;
     }
     for (const char* key : {"host", "port"}) {
       if (e.find(key) == nullptr) {
         errors.add(e, child(at, key),
-                   "missing; an endpoint is {host: name or address, port: number}");
+                   "missing; an endpoint is {host: name or address, port: number} or "
+                   "{srv: name}");
       }
     }
     const auto host = get_text(e, "host");

@@ -120,7 +120,8 @@ std::expected<std::unique_ptr<policy::Snapshot>, Problem> Control::compile_set(
   const auto& key = key_.public_key();
   builtin.algorithms = static_cast<std::uint8_t>(1u << static_cast<unsigned>(key.algorithm));
   builtin.keys.push_back({key.kid, static_cast<std::uint8_t>(key.algorithm), key.material});
-  const CompileInput input{all, generation, std::move(builtin), resolved_, &contexts_, strict_from};
+  const CompileInput input{all,        generation,  std::move(builtin), resolved_.addresses,
+                           &contexts_, strict_from, &resolved_.services};
   contexts_.begin();
   auto snapshot = compile(input);
   for (const auto& note : contexts_.take_notes()) spdlog::error("{}", note);
@@ -182,12 +183,7 @@ std::expected<Applied, Problem> Control::apply(std::vector<Change> changes, std:
                  change.action == Change::Action::put ? "put" : "remove", key_text(change.document),
                  generation);
   }
-  if (on_names) {
-    std::vector<Document> all;
-    all.reserve(documents_.size());
-    for (const auto& [key, document] : documents_) all.push_back(document);
-    on_names(names_to_resolve(all));
-  }
+  tell_names();
   return Applied{generation, true, std::move(effective)};
 }
 
@@ -259,7 +255,20 @@ std::expected<Applied, Problem> Control::apply_files(const std::vector<Document>
   }
 }
 
-void Control::set_resolved(std::map<std::string, std::vector<IpAddress>> resolved) {
+void Control::set_name_service(NameService* names) {
+  names_ = names;
+  tell_names();
+}
+
+void Control::tell_names() {
+  if (names_ == nullptr) return;
+  std::vector<Document> all;
+  all.reserve(documents_.size());
+  for (const auto& [key, document] : documents_) all.push_back(document);
+  names_->want(names_to_resolve(all), services_to_resolve(all));
+}
+
+void Control::set_resolved(Resolved resolved) {
   if (resolved == resolved_) return;
   auto old = std::exchange(resolved_, std::move(resolved));
   auto snapshot = compile_set(documents_, generation_ + 1, kLenient);
@@ -269,6 +278,21 @@ void Control::set_resolved(std::map<std::string, std::vector<IpAddress>> resolve
     return;
   }
   republish(std::move(*snapshot));
+  for (const auto& [name, addresses] : resolved_.addresses) {
+    const auto before = old.addresses.find(name);
+    if (before == old.addresses.end() || before->second != addresses) {
+      tell_addresses(name, addresses);
+    }
+  }
+  for (const auto& [name, addresses] : old.addresses) {
+    if (!resolved_.addresses.contains(name)) tell_addresses(name, {});
+  }
+}
+
+void Control::tell_addresses(const std::string& name, const std::vector<IpAddress>& addresses) {
+  json::array list;
+  for (const auto& address : addresses) list.emplace_back(address.to_string());
+  dns_event({{"name", name}, {"addresses", std::move(list)}});
 }
 
 void Control::refresh_tls() {
@@ -305,6 +329,7 @@ std::vector<unsigned> Control::workers_behind(std::uint64_t generation) const {
 
 bool Control::ready() const {
   const auto workers = gateway_.workers();
+  if (names_ != nullptr && names_->pending()) return false;
   return !workers.empty() && std::ranges::all_of(workers, [this](const WorkerView& w) {
     return w.running && w.policy_generation >= generation_;
   });

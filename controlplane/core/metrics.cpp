@@ -124,6 +124,19 @@ std::string Control::open_metrics() const {
   out.sample("call_records_skipped_total", "", calls_.lines_skipped());
   out.family("call_record_write_errors", "counter", "Failed writes of call records");
   out.sample("call_record_write_errors_total", "", calls_.write_errors());
+  if (names_ != nullptr) {
+    const DnsFigures dns = names_->figures();
+    out.family("dns_queries", "counter", "Questions asked about endpoint names");
+    out.sample("dns_queries_total", "", dns.queries);
+    out.family("dns_failures", "counter", "Questions without an answer");
+    out.sample("dns_failures_total", "", dns.failures);
+    out.family("dns_names", "gauge", "Names and record types that are asked for");
+    out.sample("dns_names", "", dns.names);
+    out.family("dns_names_stale", "gauge", "Of these served past their TTL because DNS fails");
+    out.sample("dns_names_stale", "", dns.stale);
+    out.family("dns_names_unresolved", "gauge", "Names without any address");
+    out.sample("dns_names_unresolved", "", dns.unresolved);
+  }
   out.family("build", "info", "Version of the program");
   out.sample("build_info", fmt::format("version=\"{}\"", label_text(options_.version)), 1);
   out.text += "# EOF\n";
@@ -151,6 +164,14 @@ json::object Control::stats() const {
   out["tasks"] = json::object{{"in_table", gateway_.tasks().size()},
                               {"capacity", gateway_.tasks().capacity()},
                               {"minted", tasks_.size()}};
+  if (names_ != nullptr) {
+    const DnsFigures dns = names_->figures();
+    out["dns"] = json::object{{"queries", dns.queries},
+                              {"failures", dns.failures},
+                              {"names", dns.names},
+                              {"stale", dns.stale},
+                              {"unresolved", dns.unresolved}};
+  }
   json::object counters;
   for (std::size_t i = 0; i < telemetry::kCounterCount; ++i) {
     const auto counter = static_cast<Counter>(i);

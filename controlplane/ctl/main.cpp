@@ -240,6 +240,31 @@ void calls(const Options& options, unsigned limit, bool follow) {
               {"started", "service", "tool", "method", "path", "status", "code", "total_us"});
 }
 
+void dns(const Options& options, bool refresh) {
+  const json::array items = refresh
+                                ? call(options, "POST", "/v1/dns:refresh").at("items").get_array()
+                                : call_list(options, "/v1/dns");
+  if (options.output != "table") return print(options.output, items);
+  json::array rows;
+  for (const auto& item : items) {
+    json::object row = item.get_object();
+    std::string found;
+    const auto list = [&](const char* key, auto&& text) {
+      const auto* values = row.if_contains(key);
+      if (values == nullptr) return;
+      for (const auto& v : values->get_array()) found += (found.empty() ? "" : " ") + text(v);
+    };
+    list("addresses", [](const json::value& v) { return std::string(v.get_string()); });
+    list("targets", [](const json::value& v) {
+      return std::string(v.at("host").get_string()) + ":" +
+             std::to_string(v.at("port").to_number<unsigned>());
+    });
+    row["addresses"] = found;
+    rows.push_back(std::move(row));
+  }
+  print_table(rows, {"name", "record", "state", "addresses", "ttl_left_s", "age_s", "last_error"});
+}
+
 struct TaskArguments {
   std::string agent_class, subject, bind_address, txn, state;
   std::vector<std::string> allow;
@@ -354,6 +379,10 @@ int run(int argc, char** argv) {
     if (options.output != "table") return print(options.output, done);
     std::cout << task.txn << " revoked\n";
   });
+
+  auto* dns_command = app.add_subcommand("dns", "Endpoint names and their addresses");
+  auto* dns_refresh = dns_command->add_subcommand("refresh", "Ask for all of them now");
+  dns_command->callback([&] { dns(options, dns_refresh->parsed()); });
 
   unsigned limit = 20;
   bool follow = false;

@@ -4,11 +4,13 @@
 #include <systemd/sd-daemon.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <boost/asio.hpp>
 #include <cstdio>
 #include <exception>
 
 #include "controlplane/control.h"
+#include "controlplane/resolver.h"
 #include "controlplane/server.h"
 #include "data_plane.h"
 
@@ -23,6 +25,25 @@ int refuse(const std::string& why) {
 int refuse(const std::vector<ConfigError>& errors) {
   for (const auto& e : errors) std::fprintf(stderr, "sluiced: %s\n", e.to_string().c_str());
   return 1;
+}
+
+// Calls leave by the port named "tools", or by the first one: only addresses of its families are of
+// use.
+ResolverOptions resolver_options(const BootConfig& boot) {
+  ResolverOptions o;
+  o.servers = boot.dns_servers;
+  o.limits.max_ttl = Seconds{boot.dns_max_ttl_s};
+  o.limits.stale = Seconds{boot.dns_stale_s};
+  const auto named =
+      std::ranges::find(boot.ports, "tools", [](const PortConfig& p) { return p.name; });
+  const PortConfig& port = named != boot.ports.end() ? *named : boot.ports.front();
+  const auto has = [&](bool v4) {
+    return std::ranges::any_of(port.addresses,
+                               [v4](const IpPrefix& a) { return a.address.is_v4() == v4; });
+  };
+  o.limits.ipv4 = has(true);
+  o.limits.ipv6 = has(false);
+  return o;
 }
 
 struct Daemon {
@@ -79,6 +100,8 @@ int serve(const BootConfig& boot) {
   ServerOptions server_options;
   server_options.socket = boot.control_socket;
   server_options.metrics_listen = boot.metrics_listen;
+  auto resolver = Resolver::start(daemon.io, **control, resolver_options(boot));
+  if (!resolver) return refuse(resolver.error());
   auto server = Server::start(daemon.io, **control, server_options);
   if (!server) return refuse(server.error());
   {
@@ -92,6 +115,7 @@ int serve(const BootConfig& boot) {
     spdlog::info("stopping");
   }
   server->reset();
+  resolver->reset();
   control->reset();
   plane->reset();
   return 0;

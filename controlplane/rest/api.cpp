@@ -139,7 +139,8 @@ class Api {
       if (what == "openapi.json") return methods({{"GET", &Api::openapi}});
       if (what == "stats") return methods({{"GET", &Api::stats}});
       if (what == "calls") return methods({{"GET", &Api::calls, {"limit", "task", "service"}}});
-      if (what == "dns") return methods({{"GET", &Api::dns}});
+      if (what == "dns") return methods({{"GET", &Api::dns, {"limit", "page_token"}}});
+      if (what == "dns:refresh") return methods({{"POST", &Api::refresh_dns}});
       if (what == "events") return methods({{"GET", &Api::events, {"follow", "type"}}});
       if (what == "apply") return methods({{"POST", &Api::apply, {"dry_run"}}});
       if (what == "config:rollback") return methods({{"POST", &Api::rollback, {"dry_run"}}});
@@ -264,8 +265,45 @@ class Api {
     return response;
   }
   RestResponse dns() {
-    return reply(200,
-                 json::object{{"items", control_.dns_view ? control_.dns_view() : json::array{}}});
+    const std::size_t most = limit(kDefaultPage, kMaxPage);
+    const std::string after = query("page_token");
+    // A page ends between two names and record types.
+    const auto token = [](const json::value& item) {
+      return std::string(item.at("name").get_string()) + "/" +
+             std::string(item.at("record").get_string());
+    };
+    json::object out;
+    json::array items;
+    bool skip = !after.empty();
+    for (auto& item : control_.names() != nullptr ? control_.names()->view() : json::array{}) {
+      if (skip) {
+        skip = token(item) != after;
+        continue;
+      }
+      if (items.size() == most) {
+        out["next_page_token"] = token(items.back());
+        break;
+      }
+      items.push_back(std::move(item));
+    }
+    if (skip) refuse("page_token: not one of ours, or its name has gone");
+    out["items"] = std::move(items);
+    return reply(200, out);
+  }
+  RestResponse refresh_dns() {
+    if (control_.names() == nullptr) return to_response(unavailable("names are not resolved", 1));
+    control_.names()->refresh();
+    spdlog::info("audit uid={} source=rest action=dns-refresh",
+                 static_cast<std::int32_t>(request_.uid));
+    RestResponse response;
+    response.wait_names = RestResponse::Names::all;
+    response.late_body = [&control = control_] {
+      const NameService* names = control.names();
+      return json::serialize(
+                 json::object{{"items", names != nullptr ? names->view() : json::array{}}}) +
+             "\n";
+    };
+    return response;
   }
   RestResponse calls() {
     const std::size_t most = limit(100, CallLog::kRecent);
@@ -385,7 +423,10 @@ class Api {
   RestResponse applied(const std::expected<Applied, Problem>& result, bool dry_run) {
     if (!result) return to_response(result.error());
     RestResponse response = reply(200, changes_json(*result, dry_run));
-    if (!dry_run) response.wait_generation = result->generation;
+    if (!dry_run) {
+      response.wait_generation = result->generation;
+      response.wait_names = RestResponse::Names::fresh;
+    }
     return response;
   }
   RestResponse put() {
@@ -425,6 +466,7 @@ class Api {
     response.body = json::serialize(out) + "\n";
     response.headers.emplace_back("ETag", etag(now->generation));
     response.wait_generation = result->generation;
+    response.wait_names = RestResponse::Names::fresh;
     return response;
   }
   // What is wrong lies in a document that is not in this request: no pointer of ours leads there.

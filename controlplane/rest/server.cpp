@@ -302,16 +302,32 @@ asio::awaitable<bool> Server::Impl::exchange(Stream& stream, beast::flat_buffer&
 
 // Applied and durable already; the answer says whether every worker follows.
 asio::awaitable<void> Server::Impl::settle(RestResponse& answer) {
-  const auto deadline = std::chrono::steady_clock::now() + options.apply_timeout;
+  using Names = RestResponse::Names;
+  const auto begun = std::chrono::steady_clock::now();
   auto interval = milliseconds(1);
-  while (answer.wait_generation != 0 && !control.in_use(answer.wait_generation)) {
-    if (stopping || std::chrono::steady_clock::now() >= deadline) {
+  const auto unresolved = [&] {
+    const NameService* names = control.names();
+    if (answer.wait_names == Names::no || names == nullptr) return false;
+    return answer.wait_names == Names::all ? names->asking() : names->pending();
+  };
+  const bool asked = unresolved();
+  while (true) {
+    const auto waited = std::chrono::steady_clock::now() - begun;
+    const bool open = unresolved();
+    if (!open || waited >= options.names_timeout) {
+      // Addresses come as a later generation.
+      const std::uint64_t wanted = asked && !open ? control.generation() : answer.wait_generation;
+      if (wanted == 0 || control.in_use(wanted)) break;
+    }
+    if (stopping || waited >= options.apply_timeout) {
       answer.status = 202;
-      co_return;
+      break;
     }
     co_await pause(interval);
     interval = std::min(interval * 2, milliseconds(10));
   }
+  if (answer.wait_names == Names::all && unresolved()) answer.status = 202;
+  if (answer.late_body) answer.body = answer.late_body();
 }
 
 asio::awaitable<bool> Server::Impl::write(Stream& stream, RestResponse answer, unsigned version,

@@ -20,6 +20,7 @@
 #include "controlplane/call_log.h"
 #include "controlplane/documents.h"
 #include "controlplane/gateway.h"
+#include "controlplane/name_service.h"
 #include "controlplane/problem.h"
 #include "controlplane/store.h"
 #include "controlplane/upstream_tls.h"
@@ -67,9 +68,9 @@ class Control {
   std::expected<Applied, Problem> rollback(std::uint64_t to, std::uint32_t uid, bool dry_run);
   // conf.d at start: what changed there since it was last applied (docs/decisions/0002).
   std::expected<Applied, Problem> apply_files(const std::vector<Document>& documents);
-  // New addresses of endpoint names; publishes if any differ.
-  void set_resolved(std::map<std::string, std::vector<IpAddress>> resolved);
-  const std::map<std::string, std::vector<IpAddress>>& resolved() const { return resolved_; }
+  // What endpoint names now stand for; publishes if anything differs.
+  void set_resolved(Resolved resolved);
+  const Resolved& resolved() const { return resolved_; }
   // Reads authorities and client certificates again if their files have changed; publishes then.
   void refresh_tls();
   bool in_use(std::uint64_t generation) const;  // by every running worker
@@ -102,10 +103,11 @@ class Control {
   std::shared_ptr<Subscriber> subscribe(std::string type);
   const std::deque<std::string>& recent_events() const { return recent_events_; }
 
-  // Set by whoever resolves names: called after each change of documents.
-  std::function<void(const std::vector<std::string>& names)> on_names;
-  // Extra members for GET /v1/dns.
-  std::function<boost::json::array()> dns_view;
+  // Who resolves names; told at once what documents mention. Null: nobody. Not owned.
+  void set_name_service(NameService* names);
+  NameService* names() const { return names_; }
+  // For readers of GET /v1/events.
+  void dns_event(boost::json::object event) { emit("dns", std::move(event)); }
   // Set by the daemon; POST /v1/drain and undrain reach workers through the mailbox.
   void send_all(const runtime::Command& command);
 
@@ -124,6 +126,8 @@ class Control {
   void emit(std::string_view type, boost::json::object event);
   void emit_line(std::string_view type, std::string line);
   boost::json::object task_json(const TaskRow& row) const;
+  void tell_names();
+  void tell_addresses(const std::string& name, const std::vector<IpAddress>& addresses);
 
   struct Busy {  // one worker's cycles a second ago
     std::uint64_t busy = 0, total = 0;
@@ -136,7 +140,8 @@ class Control {
   crypto::SigningKey key_;
   std::map<std::pair<Kind, std::string>, Document> documents_;
   std::uint64_t generation_ = 0;
-  std::map<std::string, std::vector<IpAddress>> resolved_;
+  Resolved resolved_;
+  NameService* names_ = nullptr;
   UpstreamContexts contexts_;
   // Of the services in the policy published last; only compared.
   std::vector<const void*> published_contexts_;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "controlplane/config_error.h"
+#include "controlplane/dns_table.h"
 #include "controlplane/upstream_tls.h"
 #include "policy/snapshot.h"
 
@@ -57,6 +58,8 @@ struct CompileInput {
   // Documents of this generation or later must have usable files. Earlier ones were accepted once:
   // what is wrong with their files now is noted, and they keep the context they have.
   std::uint64_t strict_from = 0;
+  // Targets of SRV names, in lower case; null: none are known.
+  const std::map<std::string, std::vector<SrvTarget>>* services = nullptr;
 };
 // Checks across documents too (duplicate hosts and paths, unknown services in alternatives, …).
 std::expected<std::unique_ptr<policy::Snapshot>, std::vector<ConfigError>> compile(
@@ -65,5 +68,7 @@ std::expected<std::unique_ptr<policy::Snapshot>, std::vector<ConfigError>> compi
 std::vector<std::string> remarks(const policy::Snapshot& snapshot);
 // Endpoint host names, in lower case (not addresses) that documents mention.
 std::vector<std::string> names_to_resolve(const std::vector<Document>& documents);
+// Endpoint SRV names, in lower case.
+std::vector<std::string> services_to_resolve(const std::vector<Document>& documents);
 
 }  // namespace sluice::control

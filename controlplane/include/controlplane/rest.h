@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,12 @@ struct RestResponse {
   std::vector<std::pair<std::string, std::string>> headers;
   // Not 0: answer only when every worker uses this generation (or with 202 after a while).
   std::uint64_t wait_generation = 0;
+  // Answer only when questions about names that are under way have ended, or after a while: those
+  // of new names when documents change, all of a refresh.
+  enum class Names : std::uint8_t { no, fresh, all };
+  Names wait_names = Names::no;
+  // Makes the body once all that is over; empty: the body is there.
+  std::function<std::string()> late_body;
   // GET /v1/events?follow=1: what follows the body, line by line, until the client leaves.
   std::shared_ptr<Subscriber> follow;
 };

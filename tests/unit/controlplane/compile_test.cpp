@@ -160,6 +160,38 @@ TEST_F(Contract, Endpoints) {
                                               "mail.backend.example"}));
 }
 
+TEST(Compile, ServiceRecordsBecomeEndpoints) {
+  const auto documents = parse(R"(
+kind: service
+name: kb
+spec: {hosts: [kb.tools.example], endpoints: [{srv: _KB._tcp.example}, {host: c.example, port: 9}]}
+)");
+  EXPECT_EQ(services_to_resolve(documents), std::vector<std::string>{"_kb._tcp.example"});
+  EXPECT_EQ(names_to_resolve(documents), std::vector<std::string>{"c.example"});
+  std::map<std::string, std::vector<SrvTarget>> services;
+  Resolved resolved;
+  const auto endpoints = [&] {
+    auto snapshot = compile({documents, 7, builtin(), resolved, nullptr, 0, &services});
+    std::vector<std::string> out;
+    if (!snapshot) return out;
+    for (const auto& e : (*snapshot)->services[0].endpoints) {
+      out.push_back(e.host + ":" + std::to_string(e.port) + "=" +
+                    std::to_string(e.addresses.size()));
+    }
+    return out;
+  };
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(endpoints(), (Texts{"_kb._tcp.example:0=0", "c.example:9=0"})) << "nothing known";
+  services["_kb._tcp.example"] = {
+      {"a.example", 1, 20, 0}, {"b.example", 2, 10, 0}, {"c.example", 9, 20, 0}};
+  EXPECT_EQ(endpoints(), (Texts{"_kb._tcp.example:0=0", "c.example:9=0"})) << "no addresses";
+  resolved["a.example"] = {*IpAddress::parse("198.18.2.1")};
+  resolved["c.example"] = {*IpAddress::parse("198.18.2.3")};
+  EXPECT_EQ(endpoints(), (Texts{"a.example:1=1", "c.example:9=1"})) << "the next priority, once";
+  resolved["b.example"] = {*IpAddress::parse("198.18.2.2")};
+  EXPECT_EQ(endpoints(), (Texts{"b.example:2=1", "c.example:9=1"})) << "the first priority";
+}
+
 TEST_F(Contract, Classification) {
   const auto at = [&](const char* host, const char* method, const char* path) {
     const auto c = policy::classify(*snapshot_, scratch_, host, method, path);

@@ -456,18 +456,56 @@ TEST_F(ApiTest, ConfDIsMergedThreeWays) {
 TEST_F(ApiTest, NewAddressesPublishANewGeneration) {
   std::string named = kService;
   named.replace(named.find("198.18.2.10"), 11, "kb.example");
-  std::vector<std::string> asked;
-  control->on_names = [&](const std::vector<std::string>& names) { asked = names; };
+  FakeNames names;
+  control->set_name_service(&names);
   ASSERT_EQ(call("PUT", "/v1/services/kb", named).status, 201u);
-  EXPECT_EQ(asked, std::vector<std::string>{"kb.example"});
+  EXPECT_EQ(names.hosts, std::vector<std::string>{"kb.example"});
   const auto before = control->generation();
-  const std::map<std::string, std::vector<IpAddress>> found = {
-      {"kb.example", {*IpAddress::parse("198.18.2.10")}}};
+  const Resolved found = {{{"kb.example", {*IpAddress::parse("198.18.2.10")}}}, {}};
   control->set_resolved(found);
   EXPECT_EQ(control->generation(), before + 1);
   ASSERT_EQ(gateway.snapshot->services[0].endpoints[0].addresses.size(), 1u);
   control->set_resolved(found);
   EXPECT_EQ(control->generation(), before + 1) << "the same addresses again";
+  const auto events = call("GET", "/v1/events?type=dns").body;
+  EXPECT_NE(events.find(R"("name":"kb.example","addresses":["198.18.2.10"])"), std::string::npos)
+      << events;
+}
+
+TEST_F(ApiTest, NamesAreShownRefreshedAndCounted) {
+  EXPECT_EQ(call("GET", "/v1/dns").body, "{\"items\":[]}\n");
+  EXPECT_EQ(call("POST", "/v1/dns:refresh").status, 503u) << "nobody resolves";
+  FakeNames names;
+  control->set_name_service(&names);
+  for (const char* name : {"a.example", "b.example", "c.example"}) {
+    names.items.push_back(json::object{{"name", name}, {"record", "A"}});
+  }
+  auto page = parsed(call("GET", "/v1/dns?limit=2"));
+  EXPECT_EQ(page.at("items").get_array().size(), 2u);
+  const std::string token(page.at("next_page_token").get_string());
+  page = parsed(call("GET", "/v1/dns?page_token=" + token));
+  ASSERT_EQ(page.at("items").get_array().size(), 1u);
+  EXPECT_EQ(page.at("items").at(0).at("name").get_string(), "c.example");
+  EXPECT_EQ(call("GET", "/v1/dns?page_token=x").status, 400u);
+  const auto answer = call("POST", "/v1/dns:refresh");
+  EXPECT_EQ(answer.status, 200u);
+  EXPECT_EQ(names.refreshed, 1);
+  EXPECT_EQ(answer.wait_names, RestResponse::Names::all);
+  ASSERT_TRUE(answer.late_body);
+  EXPECT_NE(answer.late_body().find("c.example"), std::string::npos);
+  names.figures_ = {10, 3, 4, 2, 1};
+  const std::string metrics = call("GET", "/metrics").body;
+  for (const char* line :
+       {"sluice_dns_queries_total 10\n", "sluice_dns_failures_total 3\n", "sluice_dns_names 4\n",
+        "sluice_dns_names_stale 2\n", "sluice_dns_names_unresolved 1\n"}) {
+    EXPECT_NE(metrics.find(line), std::string::npos) << line;
+  }
+  EXPECT_EQ(parsed(call("GET", "/v1/stats")).at("dns").at("stale").to_number<int>(), 2);
+  // Not ready before every name has had an answer, good or bad.
+  EXPECT_EQ(call("GET", "/v1/readyz").status, 200u);
+  names.waiting = true;
+  EXPECT_EQ(call("GET", "/v1/readyz").status, 503u);
+  control->set_name_service(nullptr);
 }
 
 telemetry::CallRecord record(std::string_view service, std::string_view path, int ms) {

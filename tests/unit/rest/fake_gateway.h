@@ -66,6 +66,25 @@ class FakeGateway : public Gateway {
   bool hold = false, mailbox_full = false;
 };
 
+class FakeNames : public NameService {
+ public:
+  void want(const std::vector<std::string>& h, const std::vector<std::string>& s) override {
+    hosts = h;
+    services = s;
+  }
+  void refresh() override { ++refreshed; }
+  bool pending() const override { return waiting; }
+  bool asking() const override { return waiting; }
+  boost::json::array view() const override { return items; }
+  DnsFigures figures() const override { return figures_; }
+
+  std::vector<std::string> hosts, services;
+  boost::json::array items;
+  DnsFigures figures_;
+  int refreshed = 0;
+  bool waiting = false;
+};
+
 class TempFolder {
  public:
   TempFolder() {

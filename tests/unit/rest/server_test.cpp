@@ -134,6 +134,25 @@ TEST_F(ServerTest, ApplyThatWorkersDoNotTakeIsAnsweredWith202) {
   EXPECT_EQ(call("PUT", "/v1/services/kb", kService).status, 202u);
 }
 
+// Who asks: the other side of an apply that brings new names.
+TEST_F(ServerTest, ApplyWaitsForFirstAnswersAboutNames) {
+  ServerOptions options;
+  options.names_timeout = std::chrono::milliseconds(50);
+  FakeNames names;
+  control->set_name_service(&names);
+  start(options);
+  on_control([&] { names.waiting = true; });
+  const auto begun = std::chrono::steady_clock::now();
+  EXPECT_EQ(call("PUT", "/v1/services/kb", kService).status, 201u) << "in use all the same";
+  EXPECT_GE(std::chrono::steady_clock::now() - begun, options.names_timeout);
+  EXPECT_EQ(call("POST", "/v1/dns:refresh").status, 202u);
+  on_control([&] { names.waiting = false; });
+  const auto refreshed = call("POST", "/v1/dns:refresh");
+  EXPECT_EQ(refreshed.status, 200u);
+  EXPECT_EQ(refreshed.body, "{\"items\":[]}\n");
+  on_control([&] { control->set_name_service(nullptr); });
+}
+
 TEST_F(ServerTest, ConditionalHeadersReachTheApi) {
   start();
   const auto created = call("PUT", "/v1/services/kb", kService);
