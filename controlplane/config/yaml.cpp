@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <regex>
 #include <sstream>
 #include <unordered_set>
 
@@ -15,6 +14,33 @@ namespace {
 // Thrown by the handler below to leave yaml-cpp's parser; what is wrong is in the error list.
 struct Stop {};
 
+std::size_t skip_digits(std::string_view& text) {
+  const std::size_t n = std::min(text.find_first_not_of("0123456789"), text.size());
+  text.remove_prefix(n);
+  return n;
+}
+
+// integer, number, or text: what the letters allow.
+Node::Type shape_of(std::string_view text) {
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  const bool zero = text.starts_with('0');
+  const std::size_t whole = skip_digits(text);
+  if (zero && whole > 1) return Node::Type::text;
+  if (text.empty() && whole > 0) return Node::Type::integer;
+  if (text.starts_with('.')) {
+    text.remove_prefix(1);
+    if (skip_digits(text) + whole == 0) return Node::Type::text;
+  } else if (whole == 0) {
+    return Node::Type::text;
+  }
+  if (text.starts_with('e') || text.starts_with('E')) {
+    text.remove_prefix(1);
+    if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+    if (skip_digits(text) == 0) return Node::Type::text;
+  }
+  return text.empty() ? Node::Type::number : Node::Type::text;
+}
+
 // Plain scalars by the core schema (YAML 1.2.2 section 10.3.2), less octal and hexadecimal numbers,
 // infinities and leading zeros, which stay text and so are refused where a number is due.
 void resolve_plain(Node& n) {
@@ -24,21 +50,19 @@ void resolve_plain(Node& n) {
     n.boolean = (t[0] | 0x20) == 't';
     return;
   }
-  static const std::regex kInteger("[-+]?(0|[1-9][0-9]*)");
-  static const std::regex kNumber("[-+]?(0|[1-9][0-9]*)?(\\.[0-9]+|[0-9]\\.)?([eE][-+]?[0-9]+)?");
   if (t.empty() || t.size() > 40) return;
   const char* begin = t.data() + (t[0] == '+' ? 1 : 0);
   const char* end = t.data() + t.size();
-  if (std::regex_match(t, kInteger)) {
+  const Node::Type shape = shape_of(t);
+  if (shape == Node::Type::integer) {
     const auto [stopped, error] = std::from_chars(begin, end, n.integer);
     if (error == std::errc{} && stopped == end) {
       n.type = Node::Type::integer;
       return;
     }
   }
-  const bool digit = t.find_first_of("0123456789") != std::string::npos;
-  const bool starts = std::string_view("+-.0123456789").find(t[0]) != std::string_view::npos;
-  if (digit && starts && std::regex_match(t, kNumber)) {
+  // A whole number too large for 64 bits is a number all the same.
+  if (shape == Node::Type::integer || shape == Node::Type::number) {
     const auto [stopped, error] = std::from_chars(begin, end, n.number);
     if (error == std::errc{} && stopped == end) n.type = Node::Type::number;
   }
