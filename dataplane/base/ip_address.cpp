@@ -103,9 +103,7 @@ bool IpPrefix::contains(const IpAddress& a) const {
   return rest == 0 || ((ours[whole] ^ theirs[whole]) >> (8 - rest)) == 0;
 }
 
-std::string IpPrefix::to_string() const {
-  return address.to_string() + "/" + std::to_string(bits);
-}
+std::string IpPrefix::to_string() const { return address.to_string() + "/" + std::to_string(bits); }
 
 std::string Endpoint::to_string() const {
   return (address.is_v4() ? address.to_string() : "[" + address.to_string() + "]") + ":" +

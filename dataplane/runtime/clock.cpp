@@ -5,6 +5,7 @@
 #include <x86intrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include <fcntl.h>
@@ -55,7 +56,7 @@ std::uint64_t monotonic_as_cycles(void*) {
 }
 
 std::uint64_t to_q32(double ns_per_cycle) {
-  return static_cast<std::uint64_t>(ns_per_cycle * kQ32 + 0.5);
+  return static_cast<std::uint64_t>(std::llround(ns_per_cycle * kQ32));
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "runtime/eal.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <rte_eal.h>
@@ -19,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <mutex>
 
 #include "runtime/preflight.h"
@@ -115,9 +115,11 @@ int worker_thread(void* context) {
 }
 
 std::string runtime_folder() {
+  // NOLINTBEGIN(concurrency-mt-unsafe): nobody writes the environment.
   if (const char* folder = std::getenv("RUNTIME_DIRECTORY")) return std::string(folder) + "/dpdk";
   if (::geteuid() == 0) return "/var/run/dpdk";
   if (const char* folder = std::getenv("XDG_RUNTIME_DIR")) return std::string(folder) + "/dpdk";
+  // NOLINTEND(concurrency-mt-unsafe)
   return "/tmp/dpdk";
 }
 
@@ -231,26 +233,20 @@ bool in_use(const std::string& entry, long pid) {
 
 bool remove_entry(const std::string& path) {
   if (::unlink(path.c_str()) == 0) return true;
-  DIR* folder = ::opendir(path.c_str());
-  if (folder == nullptr) return false;
-  while (const dirent* file = ::readdir(folder)) {
-    const std::string_view name = file->d_name;
-    if (name != "." && name != "..") ::unlink((path + "/" + file->d_name).c_str());
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(path, error), end; at != end; at.increment(error)) {
+    ::unlink(at->path().c_str());
   }
-  ::closedir(folder);
   return ::rmdir(path.c_str()) == 0;
 }
 
 unsigned sweep(const std::string& folder, std::string_view instance) {
-  DIR* open_folder = ::opendir(folder.c_str());
-  if (open_folder == nullptr) return 0;
   std::vector<std::string> dead;
-  while (const dirent* entry = ::readdir(open_folder)) {
-    const long pid = pid_in_name(entry->d_name, instance);
-    const std::string path = folder + "/" + entry->d_name;
-    if (pid > 0 && !in_use(path, pid)) dead.push_back(path);
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; at != end; at.increment(error)) {
+    const long pid = pid_in_name(at->path().filename().native(), instance);
+    if (pid > 0 && !in_use(at->path(), pid)) dead.push_back(at->path());
   }
-  ::closedir(open_folder);
   return static_cast<unsigned>(std::count_if(dead.begin(), dead.end(), remove_entry));
 }
 

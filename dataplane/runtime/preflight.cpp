@@ -23,7 +23,7 @@ constexpr unsigned kCapNetRaw = 13;
 std::string field(const std::string& text, std::string_view key) {
   std::size_t at = text.starts_with(key) ? 0 : text.find("\n" + std::string(key));
   if (at == std::string::npos) return {};
-  at = text.find_first_not_of("\n", at) + key.size();
+  at = text.find_first_not_of('\n', at) + key.size();
   at = text.find_first_not_of(" \t:", at);
   if (at == std::string::npos) return {};
   return text.substr(at, text.find('\n', at) - at);

@@ -9,7 +9,7 @@
 namespace sluice::runtime {
 namespace {
 
-constexpr std::size_t kFileMax = 64 * 1024;
+constexpr std::size_t kFileMax = std::size_t{64} * 1024;
 constexpr unsigned kCpuMax = 4096;
 
 bool take_number(std::string_view& text, unsigned& value) {

@@ -9,7 +9,7 @@ namespace sluice::tls {
 namespace {
 
 // What one connection may have done for it in one turn: others wait meanwhile.
-constexpr std::size_t kWorkPerTurn = 64 * 1024;
+constexpr std::size_t kWorkPerTurn = std::size_t{64} * 1024;
 constexpr std::size_t kMaxRecord = 16384;  // plaintext, RFC 8446 section 5.1
 constexpr std::size_t kProbe = 512;
 constexpr std::size_t kRecordOverhead = 22;  // header 5, content type 1, tag 16

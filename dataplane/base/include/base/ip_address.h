@@ -51,7 +51,7 @@ class IpAddress {
 };
 
 struct IpPrefix {
-  IpAddress address;   // host bits kept as given
+  IpAddress address;      // host bits kept as given
   std::uint8_t bits = 0;  // 0..32 for IPv4, 0..128 for IPv6
 
   // "198.18.1.0/24"; a bare address is a /32 or /128.

@@ -20,7 +20,7 @@
 namespace sluice::policy {
 
 using ServiceIndex = std::uint16_t;
-using ToolIndex = std::uint16_t;   // within its service; 0 is the tool "*"
+using ToolIndex = std::uint16_t;  // within its service; 0 is the tool "*"
 using ClassIndex = std::uint16_t;
 inline constexpr std::uint16_t kNone = 0xffff;
 
@@ -87,9 +87,9 @@ struct ServiceEndpoint {
 
 struct UpstreamTls {
   bool enabled = false;
-  std::string ca_file;       // empty: system roots
+  std::string ca_file;  // empty: system roots
   std::string server_name;
-  std::string certificate;   // name of a client certificate in the boot file
+  std::string certificate;  // name of a client certificate in the boot file
   // The crypto::ClientContext the control thread made for these settings; null when they could not
   // be loaded. Opaque here: policy does not depend on crypto. Only the pointer is shared.
   std::shared_ptr<void> context;
@@ -118,7 +118,7 @@ struct Service {
   UpstreamTls tls;
   Timeouts timeouts;
   Degrade degrade;
-  std::vector<Tool> tools;  // [0] is "*"
+  std::vector<Tool> tools;          // [0] is "*"
   match::ToolMatcher tool_matcher;  // method and path -> tool index; empty if no tools are listed
 };
 

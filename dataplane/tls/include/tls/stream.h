@@ -26,13 +26,13 @@ enum class StreamState : std::uint8_t {
 
 enum class StreamError : std::uint8_t {
   none,
-  tcp_refused,      // RST to our SYN or ICMP hard error
+  tcp_refused,  // RST to our SYN or ICMP hard error
   tcp_timed_out,
   tcp_reset,
-  tls_alert,        // the peer sent a fatal alert
-  tls_failed,       // we refused: bad record, no common version or cipher, bad certificate
-  truncated,        // FIN without close_notify inside TLS (RFC 8446 section 6.1)
-  aborted,          // by us
+  tls_alert,   // the peer sent a fatal alert
+  tls_failed,  // we refused: bad record, no common version or cipher, bad certificate
+  truncated,   // FIN without close_notify inside TLS (RFC 8446 section 6.1)
+  aborted,     // by us
 };
 
 // What one worker may spend per turn on handshakes, so that they stay off other calls' latency.
