@@ -94,9 +94,8 @@ Connection* Pools::open(const Target& target, Exchange& exchange, Time now, std:
     return nullptr;
   }
   auto connection = std::make_unique<Connection>(*this, target);
-  tcp::Connection* tcp =
-      stack_.connect(*local, target.address, *connection, now, Micros{target.connect}, port_filter_,
-                     port_filter_context_);
+  tcp::Connection* tcp = stack_.connect(*local, target.address, *connection, now,
+                                        Micros{target.connect}, port_filter_, port_filter_context_);
   if (tcp == nullptr) {
     error = "no free source port or connection entry towards the tool";
     return nullptr;

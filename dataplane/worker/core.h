@@ -21,7 +21,7 @@ class AgentConnection;
 // Limits of an agent's connection that are not HTTP's own.
 inline constexpr Micros kHandshakeTime{10'000'000};
 inline constexpr Micros kLingerTime{2'000'000};  // reading on after our FIN, RFC 9112 section 9.6
-inline constexpr std::size_t kBytesPerTurn = 64 * 1024;
+inline constexpr std::size_t kBytesPerTurn = std::size_t{64} * 1024;
 
 struct Core {
   call::Context context;

@@ -89,7 +89,7 @@ class Exchange {
   const Progress& progress() const { return progress_; }
   bool sent_completely() const { return body_finished_ && replay_sent_ == replay_.size(); }
 
-  static constexpr std::size_t kReplayBytes = 64 * 1024;
+  static constexpr std::size_t kReplayBytes = std::size_t{64} * 1024;
 
  private:
   friend class Connection;
