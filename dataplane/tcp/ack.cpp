@@ -65,14 +65,15 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight)
   if (p.scoreboard) p.scoreboard->shift(acked);
   p.timeouts = 0;
   p.stuck_since = kNever;
-  p.rtt.forget_back_off();
   if (p.recovering) {
     if (p.snd_una >= p.recover) {
       // At the recovery point recovery ends, whatever SACK ranges are left.
       p.recovering = false;
-      p.recover_valid = false;
+      // RFC 6582 section 3.2 step 2: without SACK, duplicates of what is acknowledged now may be
+      // echoes of needless retransmissions.
+      p.recover_valid = !p.sack;
       p.dup_acks = 0;
-      p.congestion.end_recovery(distance(p.snd_una, p.snd_nxt));
+      if (!p.sack) p.congestion.end_recovery(distance(p.snd_una, p.snd_nxt));
     } else if (!p.sack) {
       // RFC 6582 section 3.2 step 3: a partial acknowledgement names the next hole.
       p.retransmit_first = true;
@@ -80,8 +81,10 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight)
     }
   } else {
     p.dup_acks = 0;
+    // RFC 3465 section 2.3: what a timeout made us send again may have arrived long ago.
+    const bool repeated = p.recover_valid && p.snd_una <= p.recover;
     if (p.recover_valid && p.snd_una > p.recover) p.recover_valid = false;
-    p.congestion.on_ack(acked, in_flight);
+    p.congestion.on_ack(repeated ? std::min(acked, send_mss(p)) : acked, in_flight);
   }
   // RFC 6298 (5.2), (5.3).
   if (p.snd_una == p.snd_max) {
@@ -105,6 +108,12 @@ void Stack::Impl::sample_rtt(Pcb& p, const Segment& s) {
   if (p.timing || !p.timestamps || !s.options.has_timestamps || s.options.timestamp_echo == 0)
     return;
   if (p.timeouts == 0 && p.rtt.known()) return;
+  if (s.options.sack_count > 0 && s.options.sack[0].start < s.ack) {
+    // A duplicate made the peer answer (RFC 2883): its first answer was lost, and the echo is of a
+    // time long past. The peer lives, that is all it tells.
+    p.rtt.forget_back_off();
+    return;
+  }
   const auto ms =
       static_cast<std::int32_t>(timestamp_clock(p.ts_offset) - s.options.timestamp_echo);
   if (ms >= 0 && ms < 120'000) p.rtt.sample(Micros{std::int64_t{ms} * 1000 + 500});

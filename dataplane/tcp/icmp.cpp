@@ -37,6 +37,8 @@ void Stack::Impl::icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard,
     // Cut anew and sent again, without taking it for congestion.
     disarm(p, kRetransmit);
     rewind(p);
+    p.recover = p.snd_max;
+    p.recover_valid = true;
     return;
   }
   if (hard && p.phase == State::syn_sent) {

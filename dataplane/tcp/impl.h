@@ -61,6 +61,7 @@ struct SynEntry : ListHook<SynTag> {
   std::uint8_t peer_scale = 0;
   std::uint8_t stage = 0;  // times the SYN-ACK was repeated
   bool scaled = false, sack = false, timestamps = false;
+  bool repeated = false;  // the SYN-ACK went out again because the peer asked
   Time sent{}, due = kNever;
 };
 
@@ -219,6 +220,7 @@ struct Stack::Impl {
             std::size_t length = 0);
   void sent_ack(Pcb& pcb);
   void challenge(Pcb& pcb);
+  void answer_unacceptable(Pcb& pcb);
   void arm_after_output(Pcb& pcb);
 
   // -- timers.cpp

@@ -207,7 +207,7 @@ bool Stack::Impl::check_timestamp(Pcb& p, const Segment& s) {
   if (s.length() > 0) {
     send_ack(p);
   } else {
-    challenge(p);
+    answer_unacceptable(p);
   }
   return false;
 }
@@ -238,8 +238,7 @@ bool Stack::Impl::check_sequence(Pcb& p, const Segment& s) {
     return false;
   }
   if (length == 0) {
-    // A keepalive probe wants an answer; an ACK war does not.
-    challenge(p);
+    answer_unacceptable(p);
   } else {
     if (last <= 0) {
       // RFC 2883: tell the peer which of its retransmissions was for nothing.
@@ -257,8 +256,8 @@ bool Stack::Impl::check_sequence(Pcb& p, const Segment& s) {
       want_output(p);
     }
   }
-  // The text is old, the acknowledgement may be new: two ends that probe each other's closed windows
-  // would otherwise repeat their octets for ever. RFC 5961 section 5.2 still judges it.
+  // The text is old, the acknowledgement may be new: two ends that probe each other's closed
+  // windows would otherwise repeat their octets for ever. RFC 5961 section 5.2 still judges it.
   if (last <= 0 && p.synchronized() && distance(s.seq, p.rcv_nxt) <= p.rcv_limit) {
     check_ack(p, s);
   }

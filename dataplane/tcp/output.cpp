@@ -346,8 +346,16 @@ void Stack::Impl::challenge(Pcb& p) {
       !challenges.allow(now, kChallengesPerSecond, secret_hash(p.key, Purpose::port_step))) {
     return;
   }
-  p.next_challenge = now + kChallengeSpacing;
   ++stats.tcp_challenge_acks;
+  answer_unacceptable(p);
+}
+
+// What is not acceptable and carries no text wants an answer (a keepalive probe is such a segment),
+// but two ends must not answer each other for ever. Limited per connection only: a common budget
+// would leave the probes of many idle connections unanswered.
+void Stack::Impl::answer_unacceptable(Pcb& p) {
+  if (now < p.next_challenge) return;
+  p.next_challenge = now + kChallengeSpacing;
   send_ack(p);
 }
 

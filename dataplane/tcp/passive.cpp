@@ -77,6 +77,7 @@ void Stack::Impl::syn_arrives(const Segment& s, std::uint64_t hash, std::uint32_
   e.timestamps = o.has_timestamps;
   e.ts_recent = o.timestamp;
   e.stage = 0;
+  e.repeated = false;
   e.sent = now;
   e.due = now + stage_time(0);
   syn_stages[0].push_back(e);
@@ -113,6 +114,7 @@ void Stack::Impl::half_open_arrives(SynEntry& e, const Segment& s) {
   // that came from a listener goes back to LISTEN.
   if (s.has(kSyn) && !s.has(kAck) && !s.has(kRst)) {
     if (s.seq == e.irs) {
+      e.repeated = true;
       ++stats.tcp_syn_ack_retransmits;
       send_syn_ack(e);
       return;
@@ -129,6 +131,7 @@ void Stack::Impl::half_open_arrives(SynEntry& e, const Segment& s) {
   if (!acceptable) {
     ++stats.drop_tcp_unacceptable;
     if (!s.has(kRst)) {
+      e.repeated = true;
       ++stats.tcp_syn_ack_retransmits;
       send_syn_ack(e);
     }
@@ -154,10 +157,15 @@ void Stack::Impl::half_open_arrives(SynEntry& e, const Segment& s) {
     refuse(s);
     return;
   }
-  if (e.timestamps && s.options.has_timestamps &&
-      static_cast<std::int32_t>(s.options.timestamp - e.ts_recent) < 0) {
-    ++stats.drop_tcp_paws;
-    return;
+  if (e.timestamps) {
+    if (!s.options.has_timestamps) {
+      ++stats.drop_tcp_no_timestamp;  // RFC 7323 section 3.2
+      return;
+    }
+    if (static_cast<std::int32_t>(s.options.timestamp - e.ts_recent) < 0) {
+      ++stats.drop_tcp_paws;
+      return;
+    }
   }
   // A full connection from here on. Without room for one the ACK is as if lost: the peer tries on,
   // our SYN-ACK is repeated, and data it sends meanwhile serves as the ACK.
@@ -194,7 +202,7 @@ Pcb* Stack::Impl::promote(SynEntry& e, const Segment&) {
   p->ts_recent_at = now;
   p->ts_offset = timestamp_offset(from.key);
   if (from.stage == 0) {
-    p->timing = true;
+    p->timing = !from.repeated;  // Karn
     p->timed_seq = from.iss;
     p->timed_at = from.sent;
   } else {

@@ -92,7 +92,7 @@ struct Pcb final : Connection,
   ByteSpan direct;  // unread payload still in its packet; then `receive` is empty
   std::uint32_t rcv_limit = 0;
   std::unique_ptr<OutOfOrder> overtaken;
-  bool starved = false;        // text was refused for want of memory
+  bool starved = false;       // text was refused for want of memory
   bool fin_seen = false;      // FIN arrived, at fin_seq, perhaps ahead of data
   bool fin_received = false;  // rcv_nxt is past it
   Seq fin_seq;
@@ -102,7 +102,8 @@ struct Pcb final : Connection,
   // -- acknowledging
   bool ack_now = false;
   std::uint8_t quick_acks = 0;   // this many segments are acknowledged without delay
-  std::uint16_t rcv_mss = 536;   // largest segment seen: what "full-size" means
+  std::uint16_t rcv_mss = 536;   // of the segments seen: what "full-size" means
+  std::uint16_t rcv_length = 0;  // of the last one
   std::uint32_t unacked_in = 0;  // received in order since the last ACK was sent
 
   // -- timestamps (RFC 7323)

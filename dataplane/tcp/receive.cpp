@@ -68,7 +68,7 @@ void Stack::Impl::process_text(Pcb& p, const Segment& s) {
         // No memory: as if it had been lost, but the peer is told to wait and probe. Taking back a
         // window is the lesser evil here: a peer that hears nothing gives the connection up.
         p.starved = true;
-        challenge(p);
+        answer_unacceptable(p);
         return;
       }
       p.starved = false;
@@ -215,7 +215,10 @@ bool Stack::Impl::settle_direct(Pcb& p, bool beyond_limit) {
 // is what this peer sends, not what we would.
 void Stack::Impl::schedule_ack(Pcb& p, std::size_t received) {
   const auto n = static_cast<std::uint32_t>(received);
-  p.rcv_mss = std::max(p.rcv_mss, static_cast<std::uint16_t>(std::min<std::uint32_t>(n, 65535)));
+  const auto length = static_cast<std::uint16_t>(std::min<std::uint32_t>(n, 65535));
+  // Twice the same length is full-size too: the path may have become narrower.
+  if (length > p.rcv_mss || (length >= 536 && length == p.rcv_length)) p.rcv_mss = length;
+  p.rcv_length = length;
   p.unacked_in += n;
   if (p.quick_acks > 0) {
     --p.quick_acks;
@@ -234,14 +237,15 @@ std::uint32_t Stack::Impl::free_window(const Pcb& p) const {
   // Near the memory limit a window is a promise that could not be kept.
   if (under_pressure()) room = std::min(room, 4u * kWindowPad);
   const std::uint32_t unread = p.unread();
-  return unread < room ? room - unread : 0;
+  // Not more than the field can tell: what cannot be promised is no news either.
+  return unread < room ? std::min(room - unread, 65535u << p.rcv_scale) : 0;
 }
 
 // RFC 9293 section 3.8.6.2.2: the right edge never moves left, and moves right by steps that are
 // worth a segment. The field is what is left of the promise, rounded up to the scale's unit as long
 // as the pad covers it (RFC 7323 section 2.3).
 std::uint16_t Stack::Impl::advertise(Pcb& p) {
-  if (p.starved && under_pressure()) return 0;
+  if (p.starved) return 0;
   const std::uint32_t room = free_window(p);
   const std::uint32_t current = distance(p.rcv_nxt, p.rcv_edge);
   const std::uint32_t unit = 1u << p.rcv_scale;
@@ -250,7 +254,6 @@ std::uint16_t Stack::Impl::advertise(Pcb& p) {
       room - current >= std::min<std::uint32_t>(p.rcv_limit / 2, our_mss(p.key.remote))) {
     window = room;
   }
-  window = std::min(window, 65535u << p.rcv_scale);
   std::uint32_t field = window >> p.rcv_scale;
   if ((window & (unit - 1)) != 0 && field < 65535 && window == current &&
       p.unread() + window + unit <= p.rcv_limit) {
@@ -269,6 +272,7 @@ void Stack::Impl::after_read(Pcb& p, std::size_t n) {
   }
   // Receive buffer growth: a reader that empties a whole window within a round trip is held back by
   // the window, not by itself.
+  p.starved = false;  // there is room again
   p.read_in_round += static_cast<std::uint32_t>(n);
   const Micros round = p.rtt.known() ? std::max(p.rtt.srtt(), Micros{1000}) : Micros{100'000};
   if (now - p.round_began > round) {

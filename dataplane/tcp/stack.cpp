@@ -34,7 +34,8 @@ Stack::Impl::Impl(const StackConfig& configuration, TransmitSink& transmit, Acce
 #ifdef SLUICE_FUZZING
   config.secret[0] = config.secret[1] = 0;
 #endif
-  config.receive_buffer = std::clamp<std::size_t>(config.receive_buffer, 4 * kWindowPad, 64u << 20);
+  config.receive_buffer = std::clamp<std::size_t>(
+      config.receive_buffer, std::size_t{4} * kWindowPad, std::size_t{64} << 20);
 }
 
 Stack::Impl::~Impl() {
@@ -47,12 +48,15 @@ Stack::Impl::~Impl() {
 
 std::uint64_t Stack::Impl::secret_hash(const FlowKey& key, Purpose purpose) const {
   std::array<std::uint8_t, 37> bytes;
-  std::memcpy(bytes.data(), key.local.mapped().data(), 16);
-  std::memcpy(bytes.data() + 16, key.remote.mapped().data(), 16);
-  store_be16(&bytes[32], key.local_port);
-  store_be16(&bytes[34], key.remote_port);
-  bytes[36] = static_cast<std::uint8_t>(purpose);
-  return siphash24(config.secret[0], config.secret[1], bytes);
+  // Each segment is looked up by this: IPv4 addresses in four octets halve the work.
+  const std::size_t skip = key.local.is_v4() && key.remote.is_v4() ? 12 : 0;
+  const std::size_t size = 16 - skip;
+  std::memcpy(bytes.data(), key.local.mapped().data() + skip, size);
+  std::memcpy(bytes.data() + size, key.remote.mapped().data() + skip, size);
+  store_be16(&bytes[2 * size], key.local_port);
+  store_be16(&bytes[2 * size + 2], key.remote_port);
+  bytes[2 * size + 4] = static_cast<std::uint8_t>(purpose);
+  return siphash24(config.secret[0], config.secret[1], ByteSpan{bytes}.first(2 * size + 5));
 }
 
 std::uint64_t Stack::Impl::hash_of(const FlowKey& key) const {

@@ -17,10 +17,11 @@ void Stack::Impl::forget(TimeWaitEntry& entry) {
   time_waits.give_back(e & ~kKindMask);
 }
 
-// Both FINs are through, and it was us who closed first (or both at once). The last ACK goes out
-// before the connection is let go; if it is lost the peer repeats its FIN, and the entry answers.
+// Both FINs are through, and it was us who closed first (or both at once). An ACK that is due goes
+// out before the connection is let go; if it is lost the peer repeats its FIN, and the entry
+// answers.
 void Stack::Impl::enter_time_wait(Pcb& p) {
-  send_ack(p);
+  if (p.ack_now) send_ack(p);
   const FlowKey key = p.key;
   const std::uint64_t hash = p.hash;
   if (config.time_wait_entries > 0) {
@@ -60,10 +61,12 @@ void Stack::Impl::time_wait_arrives(TimeWaitEntry& e, const Segment& s) {
     return;
   }
   if (s.has(kSyn) && !s.has(kAck)) {
-    // RFC 6191 section 2 and RFC 9293 section 3.6.1: a later connection of the same tuple.
+    // RFC 6191 section 2 and RFC 9293 section 3.6.1: a later connection of the same tuple. One that
+    // brings timestamps where there were none is protected by them.
     const bool both = e.timestamps && s.options.has_timestamps;
     const auto newer = both ? static_cast<std::int32_t>(s.options.timestamp - e.ts_recent) : 0;
-    const bool fresh = newer > 0 || (newer == 0 && s.seq > e.rcv_nxt);
+    const bool fresh = newer > 0 || (!e.timestamps && s.options.has_timestamps) ||
+                       (newer == 0 && s.seq > e.rcv_nxt);
     const std::uint32_t l = listener(s.key.local_port);
     if (fresh && l != FlowTable::kNone) {
       ++stats.tcp_time_wait_reused;
@@ -80,7 +83,7 @@ void Stack::Impl::time_wait_arrives(TimeWaitEntry& e, const Segment& s) {
   if (in_order) return;
   // "The only thing that can arrive in this state is a retransmission of the remote FIN.
   // Acknowledge it, and restart the 2 MSL timeout."
-  if (s.has(kFin)) {
+  if (s.has(kFin) && s.seq + s.length() == e.rcv_nxt) {
     time_wait_fifo.remove(e);
     e.expires = now + kMsl2;
     time_wait_fifo.push_back(e);

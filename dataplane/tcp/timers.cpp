@@ -148,7 +148,7 @@ void Stack::Impl::lifetime_over(Pcb& p) {
 void Stack::Impl::housekeeping(Pcb& p) {
   if (p.send.empty() && p.send.capacity() > 0) release(p.send);
   if (p.receive.empty() && !p.has_overtaken() && p.receive.capacity() > 0) release(p.receive);
-  if (p.scoreboard && p.scoreboard->empty()) p.scoreboard.reset();
+  if (p.scoreboard && p.scoreboard->empty() && !p.recovering) p.scoreboard.reset();
   const bool starved = p.want_write && p.send.empty();
   if (starved) notify_writer(p);
   if (p.send.capacity() + p.receive.capacity() > 0) {

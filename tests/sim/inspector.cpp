@@ -1,5 +1,7 @@
 #include "inspector.h"
 
+#include <cstdio>
+
 #include "impl.h"
 
 namespace sluice::tcp {
@@ -16,8 +18,36 @@ std::string check_pcb(const Pcb& p) {
   const bool timer = p.deadline[kRetransmit] != kNever;
   const bool waits = p.outstanding() > 0 || (p.synchronized() && p.has_unsent());
   if (waits && !timer && !hook.linked()) return "unacknowledged or unsent data and no timer";
-  if (timer && !p.TimerNode::armed()) return "deadline set but node not in the wheel";
-  if (timer && p.TimerNode::deadline() > p.deadline[kRetransmit]) return "node armed too late";
+  for (const Time deadline : p.deadline) {
+    if (deadline != kNever && !p.TimerNode::armed())
+      return "deadline set but node not in the wheel";
+    if (p.TimerNode::deadline() > deadline) return "node armed too late";
+  }
+  // Liveness: whatever does not wait for the application waits for something that will come.
+  const bool queued = hook.linked();
+  switch (p.phase) {
+    case State::syn_sent:
+    case State::syn_received:
+      if (p.deadline[kLifetime] == kNever && p.deadline[kRetransmit] == kNever && !queued) {
+        return "opening, and nothing armed";
+      }
+      break;
+    case State::fin_wait_1:
+    case State::closing:
+    case State::last_ack:
+      if (!timer && !queued) return "FIN not acknowledged, and nothing armed";
+      break;
+    case State::fin_wait_2:
+      if (p.detached && p.deadline[kLifetime] == kNever) return "FIN-WAIT-2 without owner or end";
+      break;
+    default:
+      break;
+  }
+  if (p.ack_now && !queued) return "ACK due and not queued";
+  if (p.unacked_in > 0 && !p.ack_now && p.deadline[kDelayedAck] == kNever) {
+    return "text neither acknowledged nor about to be";
+  }
+  if (timer && p.deadline[kRetransmit] - p.stack->now > Seconds{61}) return "timer beyond its cap";
   if (p.scoreboard && !p.scoreboard->empty() && p.scoreboard->back().end > p.outstanding()) {
     return "scoreboard beyond what was sent";
   }
@@ -67,6 +97,35 @@ std::string Inspector::leftovers(const Stack& stack) {
     return "lists not empty";
   }
   return {};
+}
+
+std::string Inspector::describe(const Stack& stack, Time now) {
+  const Stack::Impl& s = *stack.impl_;
+  std::string all;
+  for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+    const Pcb& p = s.pcbs[i];
+    if (p.stack == nullptr) continue;
+    char line[512];
+    std::snprintf(
+        line, sizeof line,
+        "    %u>%u phase %d reason %d detached %d out %u unsent %d snd_wnd %u cwnd %u rto %lld "
+        "timeouts %u persisting %d unread %u window %u starved %d overtaken %d fin %d/%d",
+        p.key.local_port, p.key.remote_port, static_cast<int>(p.phase), static_cast<int>(p.reason),
+        p.detached, p.outstanding(), p.has_unsent(), p.snd_wnd, p.congestion.window(),
+        static_cast<long long>(p.rtt.rto().count()), p.timeouts, p.persisting, p.unread(),
+        distance(p.rcv_nxt, p.rcv_edge), p.starved, p.has_overtaken(), p.fin_queued,
+        p.fin_received);
+    all += line;
+    for (std::size_t t = 0; t < kTimers; ++t) {
+      all += p.deadline[t] == kNever
+                 ? " -"
+                 : " " + std::to_string((p.deadline[t] - now).count() / 1000) + "ms";
+    }
+    all += "\n";
+  }
+  return all + "    memory " + std::to_string(s.memory) + " syn " +
+         std::to_string(s.syn_entries.used()) + " time-wait " +
+         std::to_string(s.time_wait_fifo.size()) + "\n";
 }
 
 std::size_t Inspector::out_of_order_ranges(const Stack& stack) {

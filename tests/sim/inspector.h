@@ -13,6 +13,8 @@ struct Inspector {
   static std::string check(const Stack& stack, std::vector<std::uint64_t>& edges);
   // What is left in a stack that should be empty.
   static std::string leftovers(const Stack& stack);
+  // One line per connection, for the message of a failure.
+  static std::string describe(const Stack& stack, Time now);
   static std::size_t out_of_order_ranges(const Stack& stack);
   static std::size_t syn_cache(const Stack& stack);
 };

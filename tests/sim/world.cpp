@@ -113,6 +113,8 @@ Observer* Node::on_accept(Connection& connection, std::uint32_t, Time) {
       for (auto& b : world.applications) {
         if (b->side == 1 && b->id == a->id && b->connection == nullptr && !b->done) {
           b->connection = &connection;
+          // A peer that has gone, and whose RST was lost, is found out by nothing else.
+          connection.set_keepalive(true);
           return b.get();
         }
       }
@@ -139,9 +141,10 @@ void Application::on_ready(Connection& c, Time now) {
       received += n;
       budget -= n;
     }
+    // Shorter than what a peer that has let go of its end waits for a closed window to open.
     if (world.profile.pause > 0 && r.chance(world.profile.pause)) {
       paused_until =
-          now + Micros{static_cast<std::int64_t>(r.below(r.chance(0.1) ? 200'000'000 : 3'000'000))};
+          now + Micros{static_cast<std::int64_t>(r.below(r.chance(0.1) ? 40'000'000 : 3'000'000))};
       world.wake_at(*this, paused_until);
     } else if (c.readable() > 0) {
       c.mark_ready();
@@ -199,6 +202,7 @@ void World::fail(const std::string& what) {
     failure = "seed " + std::to_string(seed) + " at " +
               std::to_string(now.time_since_epoch().count()) + " us: " + what + "\n  " +
               profile.text();
+    for (const auto& node : nodes) failure += "\n" + Inspector::describe(node->stack, now);
   }
 }
 
@@ -308,7 +312,11 @@ void World::start() {
     Application& client = *applications[applications.size() - 2];
     client.connection =
         nodes[0]->stack.connect(nodes[0]->address, {nodes[1]->address, kPort}, client, now);
-    if (client.connection == nullptr) fail("connect failed");
+    if (client.connection == nullptr) {
+      fail("connect failed");
+      return;
+    }
+    client.connection->set_keepalive(true);
   }
   turn(0, nullptr);
 }

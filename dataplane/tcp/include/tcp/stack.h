@@ -8,8 +8,9 @@
 //     for each received segment: stack.input(segment, now)
 //     stack.poll_timers(now)            bounded
 //     stack.dispatch(now, max)          calls Observer::on_ready of connections with news, bounded
-//     stack.flush(now)                  builds and sends what became due: data, ACKs, window updates
-//     stack.end_turn()                  received payload still unread is copied out of packets
+//     stack.flush(now)                  builds and sends what became due: data, ACKs, window
+//     updates stack.end_turn()                  received payload still unread is copied out of
+//     packets
 #pragma once
 
 #include <cstddef>
@@ -45,13 +46,13 @@ enum class State : std::uint8_t {
 };
 
 enum class CloseReason : std::uint8_t {
-  none,              // still open
-  graceful,          // FIN both ways
-  reset_by_peer,     // acceptable RST
-  refused,           // RST to our SYN
-  timed_out,         // R2 (RFC 9293 section 3.8.3) or connect timeout
-  unreachable,       // ICMP hard error while connecting
-  aborted,           // our own abort()
+  none,           // still open
+  graceful,       // FIN both ways
+  reset_by_peer,  // acceptable RST
+  refused,        // RST to our SYN
+  timed_out,      // R2 (RFC 9293 section 3.8.3) or connect timeout
+  unreachable,    // ICMP hard error while connecting
+  aborted,        // our own abort()
 };
 
 class Connection;
@@ -146,16 +147,17 @@ class Connection {
 struct StackConfig {
   std::size_t max_connections = 16384;
   std::size_t syn_cache_entries = 4096;
-  std::size_t time_wait_entries = 32768;        // the oldest make room
-  std::size_t receive_buffer = 256 * 1024;      // initial and, until autotuning, largest window
-  std::size_t send_buffer = 1024 * 1024;        // cap of one connection's send queue
-  std::size_t memory_limit = 512 * 1024 * 1024; // all connections' buffers together
-  std::uint16_t mtu = 1500;                     // of the port: MSS = mtu - 40 or - 60
-  std::uint64_t secret[2] = {};                 // ISN, timestamp offset, port and table hashing
+  std::size_t time_wait_entries = 32768;  // the oldest make room
+  std::size_t receive_buffer =
+      std::size_t{256} * 1024;  // initial and, until autotuning, largest window
+  std::size_t send_buffer = std::size_t{1024} * 1024;  // cap of one connection's send queue
+  std::size_t memory_limit = std::size_t{512} << 20;   // all connections' buffers together
+  std::uint16_t mtu = 1500;                            // of the port: MSS = mtu - 40 or - 60
+  std::uint64_t secret[2] = {};  // ISN, timestamp offset, port and table hashing
   Micros connect_timeout{3'000'000};
-  Micros keepalive_idle{60'000'000};            // silence before the first probe
-  Micros keepalive_interval{10'000'000};        // between probes
-  std::uint8_t keepalive_probes = 6;            // unanswered ones before giving up
+  Micros keepalive_idle{60'000'000};      // silence before the first probe
+  Micros keepalive_interval{10'000'000};  // between probes
+  std::uint8_t keepalive_probes = 6;      // unanswered ones before giving up
 };
 
 struct Stats;  // tcp/stats.h: counters of this stack, RFC 4022/4898 names, drop reasons

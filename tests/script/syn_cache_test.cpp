@@ -1,0 +1,174 @@
+// Half-open connections: the SYN cache of RFC 4987 section 3.3, SYN-RECEIVED of RFC 9293.
+#include "inspector.h"
+#include "script.h"
+
+namespace sluice::tcp {
+namespace {
+
+class SynCache : public Script {
+ protected:
+  std::size_t half_open() { return Inspector::syn_cache(stack()); }
+};
+
+TEST_F(SynCache, SynAckIsRepeatedAndGivenUp) {
+  listen();
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  for (const int seconds : {1, 2, 4, 8, 16}) after(Seconds{seconds}, "S. 0 ack 1");
+  EXPECT_EQ(half_open(), 1u);
+  quiet(33s);
+  EXPECT_EQ(half_open(), 0u);
+  EXPECT_EQ(stats().tcp_syn_cache_expired, 1u);
+  in(". 1 ack 1");
+  out("R 1");
+}
+
+TEST_F(SynCache, OverflowTakesTheOldest) {
+  config.syn_cache_entries = 4;
+  listen();
+  for (std::uint16_t p = 0; p < 5; ++p) {
+    peer(static_cast<std::uint16_t>(40000 + p));
+    in("S 0 <mss 1000>");
+    out("S. 0 ack 1");
+  }
+  EXPECT_EQ(half_open(), 4u);
+  EXPECT_EQ(stats().tcp_syn_cache_evicted, 1u);
+  peer(40000);
+  in(". 1 ack 1");
+  out("R 1");
+  peer(40004);
+  in(". 1 ack 1");
+  EXPECT_EQ(accepted, 1u);
+}
+
+TEST_F(SynCache, RepeatedSynIsAnsweredAgain) {
+  listen();
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  EXPECT_EQ(half_open(), 1u);
+  in(". 1 ack 1");
+  EXPECT_EQ(accepted, 1u);
+}
+
+TEST_F(SynCache, Rfc9293_3_10_7_4_AnotherSynBeginsAnew) {
+  listen();
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  in("S 500 <mss 700>");
+  out("S. 0 ack 501");
+  EXPECT_EQ(half_open(), 1u);
+  in(". 501 ack 1");
+  write(1000);
+  out(". 1:701 ack 501");
+  out("P. 701:1001 ack 501");
+}
+
+TEST_F(SynCache, Rfc9293_3_10_7_4_WrongAckIsReset) {
+  listen();
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  in(". 1 ack 2");
+  out("R 2");
+  in(". 1 ack 0");
+  out("R 0");
+  EXPECT_EQ(accepted, 0u);
+  in(". 1 ack 1");
+  EXPECT_EQ(accepted, 1u);
+}
+
+TEST_F(SynCache, Rfc9293_3_10_7_4_UnacceptableSequence) {
+  listen();
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  in(". 100001 ack 1");
+  out("S. 0 ack 1");
+  in("R 100001");
+  EXPECT_EQ(half_open(), 1u);
+}
+
+TEST_F(SynCache, Rfc5961_3_2_ResetMustBeExact) {
+  listen();
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  in("R 2");
+  EXPECT_EQ(half_open(), 1u);
+  in("R 1");
+  EXPECT_EQ(half_open(), 0u);
+}
+
+TEST_F(SynCache, Rfc7323_3_2_AckWithoutTimestamp) {
+  listen();
+  in("S 0 <mss 1000,ts>");
+  out("S. 0 ack 1");
+  in(". 1 ack 1 <nots>");
+  EXPECT_EQ(stack().connection_count(), 0u);
+  EXPECT_EQ(half_open(), 1u);
+  in(". 1 ack 1 <ts 1>");  // PAWS
+  EXPECT_EQ(accepted, 0u);
+  in(". 1 ack 1");
+  EXPECT_EQ(accepted, 1u);
+}
+
+TEST_F(SynCache, RefusedByTheApplication) {
+  accept = false;
+  listen();
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  in(". 1 ack 1");
+  out("R. 1 ack 1");
+  EXPECT_EQ(stack().connection_count(), 0u);
+}
+
+// No room for one more connection: the ACK is as if lost, and not answered with RST.
+TEST_F(SynCache, TableFullIsNotAReset) {
+  config.max_connections = 1;
+  establish();
+  Connection* first = conn;
+  peer(40001);
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  in(". 1 ack 1");
+  EXPECT_EQ(accepted, 1u);
+  first->abort();
+  turn();
+  peer(40000);
+  out("R. 1 ack 1");
+  peer(40001);
+  after(1000ms, "S. 0 ack 1");
+  in(". 1 ack 1");
+  EXPECT_EQ(accepted, 2u);
+}
+
+// RFC 6298 (3), Karn: the answer to a repeated SYN-ACK gives no sample.
+TEST_F(SynCache, Rfc6298_3_RepeatedSynAckIsNotTimed) {
+  listen();
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  quiet(900ms);
+  in("S 0 <mss 1000>");
+  out("S. 0 ack 1");
+  in(". 1 ack 1");
+  write(100);
+  out("P. 1:101 ack 1");
+  after(1000ms, "P. 1:101 ack 1");
+}
+
+TEST_F(SynCache, FloodCostsNothingButTheCache) {
+  config.syn_cache_entries = 64;
+  listen();
+  for (std::uint16_t p = 1; p <= 2000; ++p) {
+    peer(p);
+    in("S 0 <mss 1000>");
+    EXPECT_EQ(drain(), 1u);
+  }
+  EXPECT_EQ(half_open(), 64u);
+  EXPECT_EQ(stack().connection_count(), 0u);
+  EXPECT_EQ(stack().memory_in_use(), 0u);
+  skip(64s);
+  EXPECT_EQ(half_open(), 0u);
+}
+
+}  // namespace
+}  // namespace sluice::tcp
