@@ -137,16 +137,29 @@ void CallLog::add(const telemetry::CallRecord& record, std::int64_t now_s) {
   recent_.push_front(record);
   if (recent_.size() > kRecent) recent_.pop_back();
 
-  SeriesKey key{std::string(record.service.view()), std::string(record.tool.view()),
-                std::string(telemetry::to_string(record.reason))};
-  if (series_.size() >= kSeries && !series_.contains(key)) key = {"other", "other", key.code};
-  Series& series = series_[key];
+  Series& series = series_of(record);
   const double took = seconds(record.total);
   const auto bucket = std::lower_bound(kBuckets.begin(), kBuckets.end(), took) - kBuckets.begin();
   ++series.counts[static_cast<std::size_t>(bucket)];
   series.sum += took;
   ++series.count;
   write(record, now_s);
+}
+
+CallLog::Series& CallLog::series_of(const telemetry::CallRecord& record) {
+  const std::string_view code = telemetry::to_string(record.reason);
+  if (last_series_ != series_.end()) {
+    const SeriesKey& last = last_series_->first;
+    if (last.service == record.service.view() && last.tool == record.tool.view() &&
+        last.code == code) {
+      return last_series_->second;
+    }
+  }
+  SeriesKey key{std::string(record.service.view()), std::string(record.tool.view()),
+                std::string(code)};
+  if (series_.size() >= kSeries && !series_.contains(key)) key = {"other", "other", key.code};
+  last_series_ = series_.try_emplace(std::move(key)).first;
+  return last_series_->second;
 }
 
 void CallLog::write(const telemetry::CallRecord& record, std::int64_t now_s) {

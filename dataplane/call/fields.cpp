@@ -1,7 +1,6 @@
 #include "fields.h"
 
 #include <algorithm>
-#include <vector>
 
 namespace sluice::call {
 
@@ -17,26 +16,16 @@ bool dropped_from_agents(std::string_view name) {
   return std::ranges::find(kDroppedFromAgents, name) != std::end(kDroppedFromAgents);
 }
 
-template <typename Predicate>
-void remove_if(http::FieldBlock& fields, Predicate drop) {
-  // Names first: removing moves the others.
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    if (drop(fields.at(i).name)) names.emplace_back(fields.at(i).name);
-  }
-  for (const auto& name : names) fields.remove(name);
-}
-
 }  // namespace
 
 void clean_request(http::FieldBlock& fields, std::string_view token_field) {
-  remove_if(fields, [&](std::string_view name) {
-    return dropped_from_agents(name) || (!token_field.empty() && name == token_field);
+  fields.remove_if([&](const http::Field& field) {
+    return dropped_from_agents(field.name) || (!token_field.empty() && field.name == token_field);
   });
 }
 
 void clean_response(http::FieldBlock& fields) {
-  remove_if(fields, [](std::string_view name) { return name.starts_with("sluice-"); });
+  fields.remove_if([](const http::Field& field) { return field.name.starts_with("sluice-"); });
 }
 
 std::string hex(const std::uint8_t* bytes, std::size_t n) {

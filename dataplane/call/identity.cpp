@@ -114,6 +114,14 @@ IdentityCache::Key IdentityCache::key_of(std::string_view token) const {
           siphash24(~secret_[1], secret_[0] ^ 0x5851f42d4c957f2dULL, as_bytes(token))};
 }
 
+IdentityCache::Key IdentityCache::key_of(std::string_view token, TokenMemo& memo) const {
+  if (token != memo.token) {
+    memo.token = token;
+    memo.key = key_of(token);
+  }
+  return memo.key;
+}
+
 const Identity* IdentityCache::find(const Key& key, std::uint64_t generation) const {
   const Entry* set = &entries_[(key.low % kSets) * kWays];
   for (std::size_t i = 0; i < kWays; ++i) {

@@ -37,7 +37,7 @@ Verdict Stages::identify(Call& call, const policy::Snapshot& snapshot) {
     return Verdict::reject(Reason::token_missing,
                            "send the task token as Txn-Token or as Authorization: Bearer");
   }
-  const auto key = context.identities.key_of(found.token);
+  const auto key = context.identities.key_of(found.token, call.agent_.token_memo);
   const Identity* identity = context.identities.find(key, snapshot.generation);
   call.record_.cached_identity = identity != nullptr;
   if (identity == nullptr) {

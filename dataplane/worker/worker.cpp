@@ -18,6 +18,7 @@ constexpr std::size_t kTimersPerTurn = 64;
 constexpr unsigned kMailboxEveryTurns = 16;
 constexpr unsigned kNeighbourOwner = 0;  // the worker that keeps ARP and ND for all
 constexpr unsigned kMirrorEveryTurns = 4096;
+constexpr Micros kMirrorAfter{20};  // less than the idle ladder spins before it sleeps
 constexpr std::size_t kMailboxRing = 1024;
 constexpr std::size_t kEventRing = 8192;
 constexpr Nanos kStall{1'000'000};
@@ -105,6 +106,8 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
   std::uint64_t busy_cycles = 0;
   std::uint64_t turn_began = 0;
   unsigned turns = 0;
+  Time last_work{};
+  bool mirror_due = true;
   bool stopping = false;
 };
 
@@ -124,10 +127,11 @@ tcp::Observer* Worker::Impl::on_accept(tcp::Connection& connection, std::uint32_
 }
 
 void Worker::Impl::record(const telemetry::CallRecord& record) {
-  runtime::Event event;
-  event.kind = runtime::Event::Kind::call;
-  event.call = record;
-  if (!events.push(event)) counters.add(Counter::event_ring_full);
+  const bool kept = events.produce([&record](runtime::Event& event) {
+    event.kind = runtime::Event::Kind::call;
+    event.call = record;
+  });
+  if (!kept) counters.add(Counter::event_ring_full);
 }
 
 void Worker::Impl::set_up() {
@@ -358,7 +362,11 @@ void Worker::Impl::mirror() {
 }
 
 void Worker::Impl::rest(Time now) {
-  mirror();
+  // Once, before the first sleep after work.
+  if (mirror_due && now - last_work >= kMirrorAfter) {
+    mirror();
+    mirror_due = false;
+  }
   ladder->idle(
       now, next_deadline(), [](void* self) { return static_cast<Impl*>(self)->has_work(); }, this);
 }
@@ -378,6 +386,8 @@ bool Worker::Impl::turn() {
   shared.qsbr->quiescent(index);
   if (worked) {
     ladder->busy(now);
+    last_work = now;
+    mirror_due = true;
     if (turns % kMirrorEveryTurns == 0) mirror();
   } else {
     rest(now);

@@ -63,7 +63,10 @@ class CallLog {
 
   CallLogOptions options_;
   std::deque<telemetry::CallRecord> recent_;
+  Series& series_of(const telemetry::CallRecord& record);
+
   std::map<SeriesKey, Series> series_;
+  std::map<SeriesKey, Series>::iterator last_series_ = series_.end();  // calls come in runs
   std::string buffer_;
   std::FILE* file_ = nullptr;
   std::uint64_t file_size_ = 0;

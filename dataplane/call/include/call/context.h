@@ -56,6 +56,8 @@ class AgentLink {
   // The call is complete on all sides; it is destroyed at the end of the turn.
   virtual void call_finished(Call& call) = 0;
 
+  TokenMemo token_memo;
+
  protected:
   ~AgentLink() = default;
 };

@@ -44,6 +44,9 @@ class IdentityCache {
     friend bool operator==(const Key&, const Key&) = default;
   };
   Key key_of(std::string_view token) const;
+  // The same for a connection that mostly sends the token it sent last: comparing is quicker than
+  // hashing.
+  Key key_of(std::string_view token, struct TokenMemo& memo) const;
   // nullptr if unknown in this generation.
   const Identity* find(const Key& key, std::uint64_t generation) const;
   // Takes the place of the oldest entry of its set.
@@ -61,6 +64,13 @@ class IdentityCache {
   std::vector<Entry> entries_;
   std::uint64_t secret_[2] = {1, 2};
   std::uint64_t clock_ = 0;
+};
+
+// The last token of a connection and its key. Holds the token itself, as the connection's buffers
+// did a moment ago, and goes with the connection.
+struct TokenMemo {
+  std::string token;
+  IdentityCache::Key key;
 };
 
 // The token a request carries. `field` is the name of the field it came in (never forwarded), empty

@@ -26,12 +26,17 @@ class SpscRing {
 
   // Producer only. False when full.
   bool push(const T& value) {
+    return produce([&value](T& cell) { cell = value; });
+  }
+  // Producer only: fill(cell) writes the value where it stays; the cell holds an old one.
+  template <typename Fill>
+  bool produce(Fill&& fill) {
     const std::size_t head = head_.load(std::memory_order_relaxed);
     if (head - cached_tail_ > mask_) {
       cached_tail_ = tail_.load(std::memory_order_acquire);
       if (head - cached_tail_ > mask_) return false;
     }
-    cells_[head & mask_] = value;
+    fill(cells_[head & mask_]);
     head_.store(head + 1, std::memory_order_release);
     return true;
   }
