@@ -21,6 +21,7 @@ struct H2Stream {
   OutBuffer out;        // given by the handler, not framed
   FieldBlock out_trailers;
   std::uint64_t left_out = 0;    // of a response with a length
+  std::size_t late_bytes = 0;    // came after the answer was complete
   std::size_t block_bytes = 0;   // of the header section being read, as RFC 9113 section 6.5.2
   std::size_t block_fields = 0;  // of it
   std::uint16_t status = 0;      // the request will be refused with it
@@ -37,7 +38,8 @@ struct H2Stream {
   bool out_ended = false;  // the handler has given all
   bool want_write = false;
   bool deferred = false;  // nghttp2 waits for more of `out`
-  bool moved = false;     // output left since the last look
+  bool moved = false;     // output left, or an unwanted rest came, since the last look
+  bool answered = false;  // END_STREAM left; what comes is thrown away
 
   void recycle() {
     constexpr std::size_t kKept = 16 * 1024;
@@ -48,11 +50,11 @@ struct H2Stream {
     if (in.capacity() > kKept) in.shrink_to_fit();
     out.clear();
     out_trailers.clear();
-    left_out = block_bytes = block_fields = 0;
+    left_out = late_bytes = block_bytes = block_fields = 0;
     status = 0;
     malformed = bad_trailers = requested = head = remote_ended = in_over = in_told = continued =
         false;
-    responded = counted = out_ended = want_write = deferred = moved = false;
+    responded = counted = out_ended = want_write = deferred = moved = answered = false;
   }
 };
 

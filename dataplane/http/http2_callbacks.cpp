@@ -14,6 +14,8 @@ Http2Server& self(void* p) { return *static_cast<Http2Server*>(p); }
 // A header section may be this many times the limit before it is an attack: beyond the limit its
 // fields are read for the compression state only.
 constexpr std::size_t kMaxOversize = 4;
+// What is read of a request after its answer is complete.
+constexpr std::size_t kMaxLateBody = std::size_t{16} * 1024 * 1024;
 constexpr std::size_t kMaxPadding = 256;  // with its length
 // Shorter ones bring little but work.
 constexpr std::size_t kSmallContinuation = 1024;
@@ -213,8 +215,16 @@ int Http2Server::on_frame(nghttp2_session*, const nghttp2_frame* frame, void* p)
 int Http2Server::on_data(nghttp2_session* session, std::uint8_t, std::int32_t id,
                          const std::uint8_t* data, std::size_t n, void* p) {
   Http2Server& c = self(p);
-  if (c.streams_.find(id) == nullptr) {
+  H2Stream* s = c.streams_.find(id);
+  if (s == nullptr) {
     nghttp2_session_consume(session, id, n);
+  } else if (s->answered) {
+    nghttp2_session_consume(session, id, n);
+    s->moved = true;
+    s->late_bytes += n;
+    if (s->late_bytes > kMaxLateBody) {
+      nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+    }
   } else {
     c.events_.push_back({Event::Kind::data, false, id, {data, n}});
   }
@@ -237,7 +247,7 @@ int Http2Server::on_stream_close(nghttp2_session*, std::int32_t id, std::uint32_
   return 0;
 }
 
-int Http2Server::on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* p) {
+int Http2Server::on_frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* p) {
   Http2Server& c = self(p);
   const auto& hd = frame->hd;
   switch (hd.type) {
@@ -254,11 +264,11 @@ int Http2Server::on_frame_sent(nghttp2_session* session, const nghttp2_frame* fr
     case NGHTTP2_HEADERS:
     case NGHTTP2_DATA:
       if (hd.flags & NGHTTP2_FLAG_END_STREAM) {
-        const H2Stream* s = c.streams_.find(hd.stream_id);
-        // Answered completely: the rest of the request is not wanted (RFC 9113 section 8.1).
-        if (s != nullptr && !s->remote_ended) {
-          nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, hd.stream_id, NGHTTP2_NO_ERROR);
-        }
+        H2Stream* s = c.streams_.find(hd.stream_id);
+        // Answered completely: the rest of the request is not wanted. RST_STREAM(NO_ERROR) says so
+        // (RFC 9113 section 8.1), and clients are many that lose the answer by it: a moderate rest
+        // is read and thrown away first.
+        if (s != nullptr && !s->remote_ended) s->answered = s->moved = true;
       }
       break;
     default:

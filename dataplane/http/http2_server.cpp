@@ -362,6 +362,10 @@ void Http2Server::say_last_goaway() {
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
                         nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
                         nullptr, 0);
+  for (const auto id : streams_.ids()) {
+    if (!streams_.find(id)->answered) continue;
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+  }
 }
 
 ByteSpan Http2Server::pending_output() {
@@ -458,10 +462,12 @@ void Http2Server::sweep(Time now) {
   }
   for (const auto id : streams_.ids()) {
     H2Stream* s = streams_.find(id);
-    if (s == nullptr || s->out.size() == 0 || std::exchange(s->moved, false)) continue;
-    const bool known = s->requested;
+    if (s == nullptr || (s->out.size() == 0 && !s->answered)) continue;
+    if (std::exchange(s->moved, false)) continue;
+    const bool known = s->requested && !s->answered;
+    const std::uint32_t code = s->answered ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL;
     drop(*s);
-    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, code);
     if (known) handler_.on_stream_closed(static_cast<StreamId>(id), Error::timed_out);
   }
 }

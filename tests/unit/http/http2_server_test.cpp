@@ -401,20 +401,49 @@ TEST(Http2Server, ResetByThePeer) {
   EXPECT_EQ(s.peer.responses[1].body, "");
 }
 
-// RFC 9113 section 8.1: the answer is complete, the upload is not wanted.
-TEST(Http2Server, EarlyAnswerStopsTheUpload) {
+// RFC 9113 section 8.1: the answer is complete, the upload is not wanted. A moderate rest is let in
+// all the same: clients lose answers by RST_STREAM(NO_ERROR).
+TEST(Http2Server, EarlyAnswerLetsAModerateUploadEnd) {
   Server2 s;
-  s.peer.request(kPost, nullptr);
-  Server2 t;
+  const std::string body(3'000'000, 'x');
+  s.peer.request(kPost, &body);
+  s.handler.request = [&](StreamId id) { s.answer(id, "no"); };
+  s.talk();
+  EXPECT_EQ(s.peer.responses[1].body, "no");
+  EXPECT_TRUE(s.peer.responses[1].ended);
+  EXPECT_EQ(s.peer.responses[1].reset, -1);
+  EXPECT_TRUE(s.peer.uploads[1].left.empty());
+  EXPECT_EQ(s.connection->active_streams(), kNothing);
+}
+
+TEST(Http2Server, EarlyAnswerStopsALongUpload) {
+  Server2 s;
+  const std::string body(18'000'000, 'x');
+  s.peer.request(kPost, &body);
+  s.handler.request = [&](StreamId id) { s.answer(id, "no"); };
+  s.talk();
+  EXPECT_EQ(s.peer.responses[1].body, "no");
+  EXPECT_EQ(s.peer.responses[1].reset, NGHTTP2_NO_ERROR);
+  EXPECT_FALSE(s.peer.uploads[1].left.empty());
+  EXPECT_EQ(s.connection->active_streams(), kNothing);
+}
+
+TEST(Http2Server, EarlyAnswerDoesNotWaitForASilentUpload) {
+  ConnectionLimits limits;
+  limits.idle_time = Micros{1000};
+  Server2 s(limits);
   const std::string body = "abc";
-  t.peer.request(kPost, &body);
-  t.peer.uploads[1].ends = false;
-  t.handler.request = [&](StreamId id) { t.answer(id, "no"); };
-  t.talk();
-  EXPECT_EQ(t.peer.responses[1].body, "no");
-  EXPECT_TRUE(t.peer.responses[1].ended);
-  EXPECT_EQ(t.peer.responses[1].reset, NGHTTP2_NO_ERROR);
-  EXPECT_EQ(t.connection->active_streams(), kNothing);
+  s.peer.request(kPost, &body);
+  s.peer.uploads[1].ends = false;
+  s.handler.request = [&](StreamId id) { s.answer(id, "no"); };
+  s.talk();
+  EXPECT_EQ(s.connection->active_streams(), 1u);
+  for (int looks = 0; looks < 3; ++looks) {
+    s.connection->on_timer(kStart + Micros{1000} * (looks + 1));
+    s.talk(kStart + Micros{1000} * (looks + 1));
+  }
+  EXPECT_EQ(s.peer.responses[1].reset, NGHTTP2_NO_ERROR);
+  EXPECT_EQ(s.connection->active_streams(), kNothing);
 }
 
 TEST(Http2Server, GracefulShutdown) {
