@@ -84,16 +84,8 @@ class TimerWheel {
   Time next_deadline() const {
     if (armed_ == 0) return kNever;
     if (due_.next_ != &due_) return at_tick(current_);
-    std::uint64_t best = UINT64_MAX;
-    for (std::size_t level = 0; level < kLevels; ++level) {
-      const unsigned shift = static_cast<unsigned>(kBits * level);
-      const std::uint64_t here = current_ >> shift;
-      const int ahead = first_from(level, here + 1);
-      if (ahead < 0) continue;
-      const std::uint64_t tick = (here + 1 + static_cast<std::uint64_t>(ahead)) << shift;
-      best = tick < best ? tick : best;
-    }
-    return best == UINT64_MAX ? at_tick(current_) : at_tick(best);
+    const std::uint64_t next = next_slot();
+    return at_tick(next == UINT64_MAX ? current_ : next);
   }
 
   std::size_t armed() const { return armed_; }
@@ -158,6 +150,20 @@ class TimerWheel {
     return -1;
   }
 
+  // The tick at which the next slot that may be in use comes up; UINT64_MAX if there is none.
+  std::uint64_t next_slot() const {
+    std::uint64_t best = UINT64_MAX;
+    for (std::size_t level = 0; level < kLevels; ++level) {
+      const auto shift = static_cast<unsigned>(kBits * level);
+      const std::uint64_t here = current_ >> shift;
+      const int ahead = first_from(level, here + 1);
+      if (ahead < 0) continue;
+      const std::uint64_t tick = (here + 1 + static_cast<std::uint64_t>(ahead)) << shift;
+      best = tick < best ? tick : best;
+    }
+    return best;
+  }
+
   void take_slot(std::size_t level, std::uint64_t position) {
     const std::size_t slot = position & (kSlots - 1);
     used_[level][slot / 64] &= ~(std::uint64_t{1} << (slot % 64));
@@ -178,13 +184,8 @@ class TimerWheel {
         current_ = target;
         return;
       }
-      // To the next slot in use at the lowest level, but no farther than where it must be refilled.
-      const std::uint64_t boundary = (current_ | (kSlots - 1)) + 1;
-      const int ahead = first_from(0, current_ + 1);
-      std::uint64_t next = boundary;
-      if (ahead >= 0 && current_ + 1 + static_cast<std::uint64_t>(ahead) < boundary) {
-        next = current_ + 1 + static_cast<std::uint64_t>(ahead);
-      }
+      // To the next slot in use at any level: a long silence costs no more than a short one.
+      const std::uint64_t next = next_slot();
       if (next > target) {
         current_ = target;
         return;
