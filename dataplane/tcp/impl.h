@@ -35,6 +35,7 @@ inline constexpr Micros kGiveUpTime{100'000'000};       // R2, RFC 9293 section 
 inline constexpr Micros kPersistMax{60'000'000};
 inline constexpr Micros kIdleBufferTime{1'000'000};
 inline constexpr Micros kMemoryRetryTime{10'000};
+inline constexpr Micros kStarvedRetryTime{100'000};
 inline constexpr Micros kChallengeSpacing{500'000};         // 2/s per connection
 inline constexpr std::uint32_t kChallengesPerSecond = 100;  // of the stack, jittered
 inline constexpr std::uint32_t kResetsPerSecond = 1000;

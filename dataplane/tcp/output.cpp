@@ -14,7 +14,9 @@ std::uint16_t headers(const IpAddress& remote) { return remote.is_v4() ? kHeader
 
 // A sequence number the peer finds in its window: the highest sent, unless the window was taken
 // back.
-Seq acceptable_seq(const Pcb& p) { return earlier(p.snd_max, p.snd_una + p.snd_wnd); }
+Seq acceptable_seq(const Pcb& p) {
+  return p.persisting ? p.snd_nxt : earlier(p.snd_max, p.snd_una + p.snd_wnd);
+}
 
 // RFC 6675 section 4, IsLost(): octets below this with enough SACKed beyond them.
 Seq lost_below(const Pcb& p, std::uint32_t mss) {

@@ -68,6 +68,9 @@ void Stack::Impl::process_text(Pcb& p, const Segment& s) {
         // No memory: as if it had been lost, but the peer is told to wait and probe. Taking back a
         // window is the lesser evil here: a peer that hears nothing gives the connection up.
         p.starved = true;
+        // Nothing beyond rcv_nxt was ever sent, as far as we are concerned: the peer will go back.
+        p.snd_wl1 = earlier(p.snd_wl1, p.rcv_nxt);
+        arm(p, kHousekeeping, now + kStarvedRetryTime);
         answer_unacceptable(p);
         return;
       }

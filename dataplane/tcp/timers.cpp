@@ -149,9 +149,17 @@ void Stack::Impl::housekeeping(Pcb& p) {
   if (p.send.empty() && p.send.capacity() > 0) release(p.send);
   if (p.receive.empty() && !p.has_overtaken() && p.receive.capacity() > 0) release(p.receive);
   if (p.scoreboard && p.scoreboard->empty() && !p.recovering) p.scoreboard.reset();
-  const bool starved = p.want_write && p.send.empty();
-  if (starved) notify_writer(p);
-  if (p.send.capacity() + p.receive.capacity() > 0) {
+  if (p.want_write && p.send.empty()) notify_writer(p);
+  // A peer whose text was refused waits for its own probe, a minute apart at worst, unless told.
+  if (p.starved && may_charge(p.receive.capacity_for(p.unread() + our_mss(p.key.remote)) -
+                              p.receive.capacity())) {
+    p.starved = false;
+    p.ack_now = true;
+    want_output(p);
+  }
+  if (p.starved) {
+    arm(p, kHousekeeping, now + kStarvedRetryTime);
+  } else if (p.send.capacity() + p.receive.capacity() > 0) {
     arm(p, kHousekeeping, now + kIdleBufferTime);
   } else if (p.want_write) {
     arm(p, kHousekeeping, now + kMemoryRetryTime);

@@ -155,6 +155,56 @@ TEST_F(Network, OutOfOrderIsDroppedUnderPressure) {
   EXPECT_EQ(stats().drop_tcp_memory, 1u);
 }
 
+class Starved : public Script {
+ protected:
+  // One connection holds all the memory; the statements are about another.
+  void starve() {
+    config.memory_limit = 16'384;
+    establish("mss 1460");
+    in("P. 1:15001 ack 1");
+    after(40ms, ". 1 ack 15001");
+    hog_ = conn;
+    peer(40001);
+    establish("mss 1460", 5000);
+  }
+  void feed() {
+    peer(40000);
+    hog_->abort();
+    turn();
+    out("R. 1 ack 15001");
+    peer(40001);
+  }
+  Connection* hog_ = nullptr;
+};
+
+TEST_F(Starved, PeerIsToldWhenMemoryIsBack) {
+  starve();
+  in("P. 1:1001 ack 1");
+  out(". 1 ack 1 win 0");
+  quiet(300ms);
+  feed();
+  until_sent(200ms);
+  out(". 1 ack 1 win 65535");
+  in("P. 1:1001 ack 1");
+  after(40ms, ". 1 ack 1001");
+  read(1000);
+}
+
+// The peer goes back to what was refused, and its window counts from there.
+TEST_F(Starved, WindowOfSegmentsBeforeTheRefusedOnes) {
+  starve();
+  in(". 1001 ack 1 win 5000");
+  in("P. 1:1001 ack 1");
+  out(". 1 ack 1 win 0");
+  in(". 1 ack 1 win 100");
+  feed();
+  EXPECT_EQ(try_write(1000), 1000u);  // held: neither a segment nor half of the largest window
+  until_sent(150ms);
+  out(". 1 ack 1 win 65535");
+  in(". 1 ack 1 win 5000");
+  out("P. 1:1001 ack 1");
+}
+
 TEST_F(Network, WriterWaitsForMemory) {
   config.memory_limit = 16'384;
   establish("mss 1460", 0);
