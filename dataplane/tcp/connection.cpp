@@ -80,7 +80,7 @@ std::size_t Connection::write(ByteSpan bytes) {
   Stack::Impl& s = *p.stack;
   const std::size_t limit = s.config.send_buffer;
   std::size_t n = std::min(bytes.size(), limit - std::min(limit, p.send.size()));
-  while (n > 0 && !s.reserve(p.send, p.send.size() + n)) {
+  while (n > 0 && !s.reserve_for_sending(p.send, p.send.size() + n)) {
     // Short of memory: what there is room for, or else less.
     const std::size_t room = p.send.capacity() - p.send.size();
     n = room > 0 ? std::min(n, room) : n > ByteRing::kSmallest ? n / 2 : 0;

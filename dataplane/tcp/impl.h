@@ -139,6 +139,7 @@ struct Stack::Impl {
   void want_output(Pcb& pcb) { output_list.push_back(pcb); }
   bool may_charge(std::size_t bytes) const { return memory + bytes <= config.memory_limit; }
   bool reserve(ByteRing& ring, std::size_t bytes, bool beyond_limit = false);
+  bool reserve_for_sending(ByteRing& ring, std::size_t bytes);
   void release(ByteRing& ring);
   bool under_pressure() const { return memory > config.memory_limit / 4 * 3; }
   std::size_t dispatch(std::size_t max);

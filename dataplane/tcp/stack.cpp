@@ -177,6 +177,15 @@ bool Stack::Impl::reserve(ByteRing& ring, std::size_t bytes, bool beyond_limit) 
   return true;
 }
 
+// What waits to be sent may not take all there is: acknowledgements that free it come only to who
+// can still receive. The least ring may go farther, so that one queue does not keep out all others.
+bool Stack::Impl::reserve_for_sending(ByteRing& ring, std::size_t bytes) {
+  const std::size_t growth = ring.capacity_for(bytes) - ring.capacity();
+  const bool least = ring.capacity() == 0 && growth == ByteRing::kSmallest;
+  const std::size_t share = config.memory_limit / 8 * (least ? 7 : 6);
+  return growth == 0 || (memory + growth <= share && reserve(ring, bytes));
+}
+
 void Stack::Impl::release(ByteRing& ring) {
   memory -= ring.capacity();
   ring.release();

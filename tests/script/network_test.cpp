@@ -205,16 +205,19 @@ TEST_F(Starved, WindowOfSegmentsBeforeTheRefusedOnes) {
   out("P. 1:1001 ack 1");
 }
 
+// Writers leave room: text can still be received when no more can be queued.
 TEST_F(Network, WriterWaitsForMemory) {
   config.memory_limit = 16'384;
   establish("mss 1460", 0);
   const std::size_t first = try_write(40'000);
-  EXPECT_GT(first, 8192u);
-  EXPECT_EQ(first + try_write(40'000), 16'384u);
+  EXPECT_GT(first, 4096u);
+  EXPECT_EQ(first + try_write(40'000), 8192u);
   EXPECT_EQ(try_write(1), 0u);
-  EXPECT_EQ(stack().memory_in_use(), 16'384u);
+  in("P. 1:1001 ack 1");
+  after(40ms, ". 1 ack 1001");
+  read(1000);
   abort();
-  out("R. 1 ack 1");
+  out("R. 1 ack 1001");
   EXPECT_EQ(stack().memory_in_use(), 0u);
 }
 
