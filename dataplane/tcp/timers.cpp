@@ -50,6 +50,8 @@ void Stack::Impl::wake(Pcb& p) {
       case kHousekeeping:
         housekeeping(p);
         break;
+      default:
+        break;
     }
     if (p.generation != generation || p.reason != CloseReason::none) return;
   }

@@ -75,13 +75,11 @@ std::string Inspector::check(const Stack& stack, std::vector<std::uint64_t>& edg
   }
   if (memory != s.memory) return "memory account differs from the buffers";
   if (memory > s.config.memory_limit + 65536) return "memory over its limit";
-  if (s.flows.size() != s.syn_entries.used() + s.time_wait_fifo.size() + [&] {
-        std::size_t n = 0;
-        for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
-          n += s.pcbs[i].stack != nullptr && s.pcbs[i].in_table;
-        }
-        return n;
-      }()) {
+  std::size_t tabled = s.syn_entries.used() + s.time_wait_fifo.size();
+  for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+    if (s.pcbs[i].stack != nullptr && s.pcbs[i].in_table) ++tabled;
+  }
+  if (s.flows.size() != tabled) {
     return "flow table holds something else than its connections";
   }
   return {};

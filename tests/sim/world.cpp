@@ -42,8 +42,8 @@ Profile Profile::random(Random& r) {
     c.max_connections = 64;
     c.syn_cache_entries = 64;
     c.time_wait_entries = 64;
-    c.receive_buffer = r.chance(0.5) ? r.between(5000, 70'000) : 256 * 1024;
-    c.send_buffer = r.chance(0.5) ? r.between(2000, 60'000) : 1024 * 1024;
+    c.receive_buffer = r.chance(0.5) ? r.between(5000, 70'000) : 262'144;
+    c.send_buffer = r.chance(0.5) ? r.between(2000, 60'000) : 1'048'576;
     if (r.chance(0.2)) c.memory_limit = r.between(100'000, 400'000);
     c.mtu = static_cast<std::uint16_t>(r.chance(0.3) ? r.between(600, 9000) : 1500);
     c.secret[0] = r.next();
@@ -126,7 +126,7 @@ Observer* Node::on_accept(Connection& connection, std::uint32_t, Time) {
 void Application::on_ready(Connection& c, Time now) {
   Random& r = world.random;
   if (now >= paused_until) {
-    std::size_t budget = r.between(1, 64 * 1024);
+    std::size_t budget = r.between(1, 65'536);
     while (budget > 0) {
       const ByteSpan bytes = c.peek();
       if (bytes.empty()) break;
@@ -225,7 +225,7 @@ void World::deliver(unsigned to, std::vector<std::uint8_t> bytes, const IpAddres
                 load_be16(&bytes[0]), load_be16(&bytes[2]), bytes[13] & 2 ? 'S' : '.',
                 bytes[13] & 1 ? 'F' : '.', bytes[13] & 4 ? 'R' : '.', bytes[13] & 8 ? 'P' : '.',
                 bytes[13] & 16 ? 'A' : '.', load_be32(&bytes[4]), load_be32(&bytes[8]),
-                load_be16(&bytes[14]), bytes.size() - (bytes[12] >> 4) * 4u);
+                load_be16(&bytes[14]), bytes.size() - (bytes[12] >> 4) * std::size_t{4});
   }
   if (random.chance(i.loss)) return;
   const int copies = random.chance(i.duplicate) ? 2 : 1;
