@@ -291,9 +291,9 @@ def suite(kind, name):
 
 def tsan_tests():
     """What threads share: the lock-free state and the channels."""
-    names = targets_of("tsan", r"^(unit_state|unit_runtime)$")()
-    if len(names) != 2:
-        return Outcome(0, 1, f"expected unit_state and unit_runtime, found {names}")
+    names = targets_of("tsan", f"^({'|'.join(THREADED)})$")()
+    if len(names) != len(THREADED):
+        return Outcome(0, 1, f"expected {THREADED}, found {names}")
     return meson_tests("tsan", *names)
 
 
@@ -348,6 +348,7 @@ def check_demo():
 
 
 PROGRAMS = ["sluiced", "sluicectl"]
+THREADED = ["unit_state", "unit_state_stress", "unit_runtime"]
 STEPS = [
     ("format", "clang-format 19", check_format),
     ("sizes", "no file over the line limit", check_sizes),
@@ -360,7 +361,7 @@ STEPS = [
     ("script", "TCP script tests", suite("asan", "script")),
     ("sim", "simulations", suite("asan", "sim")),
     ("build-tsan", "build, gcc, thread sanitizer: shared state and channels",
-     build("tsan", "unit_state", "unit_runtime")),
+     build("tsan", *THREADED)),
     ("tsan", "shared state and channels under the thread sanitizer", tsan_tests),
     ("build-release", "build, gcc, release", build("release", *PROGRAMS)),
     ("system", "system tests on the release build", pytest("release")),

@@ -143,7 +143,7 @@ TEST(Clock, FallsBackToTheSystemClockWithoutAnInvariantTsc) {
   };
   const Clock clock(source);
   EXPECT_FALSE(clock.uses_tsc());
-  EXPECT_NEAR(clock.cycles_per_second(), 1e9, 1e4);
+  EXPECT_NEAR(clock.cycles_per_second(), 1e9, 1e6);
 }
 
 }  // namespace

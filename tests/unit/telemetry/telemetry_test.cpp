@@ -46,8 +46,12 @@ TEST(Reasons, FactsOfTheContract) {
 TEST(Reasons, FaultAndStatusAgree) {
   for (std::size_t i = 1; i < static_cast<std::size_t>(Reason::count_); ++i) {
     const ReasonInfo& facts = info(static_cast<Reason>(i));
-    if (facts.fault == Fault::service) EXPECT_GE(facts.status, 500) << facts.code;
-    if (facts.status < 500) EXPECT_NE(facts.fault, Fault::service) << facts.code;
+    if (facts.fault == Fault::service) {
+      EXPECT_GE(facts.status, 500) << facts.code;
+    }
+    if (facts.status < 500) {
+      EXPECT_NE(facts.fault, Fault::service) << facts.code;
+    }
   }
 }
 
