@@ -155,12 +155,13 @@ def compile_flags(build):
 
 
 def folder_flags(flags, header):
-    """The flags of a source in the header's library: the deepest folder that holds both."""
+    """The flags of a source in the header's library: of the deepest folder that holds both, the one
+    that may include most (a folder may hold more than one library)."""
     folder = header.parent
     while folder != folder.parent:
-        for source, value in flags.items():
-            if source.is_relative_to(folder):
-                return value
+        near = [value for source, value in flags.items() if source.is_relative_to(folder)]
+        if near:
+            return max(near, key=lambda value: sum(w.startswith("-I") for w in value[1]))
         folder = folder.parent
     return None
 
@@ -185,8 +186,8 @@ def check_headers():
         if memory.good(key):
             return ""
         result = subprocess.run(
-            ["g++", *words, "-fsyntax-only", f"-I{ROOT / header.parent}", "-x", "c++", "-"],
-            cwd=directory, input=f'#include "{ROOT / header}"\n', text=True, capture_output=True,
+            ["g++", *words, "-fsyntax-only", "-iquote", str(ROOT / header.parent), "-x", "c++",
+             "-"], cwd=directory, input=f'#include "{ROOT / header}"\n', text=True, capture_output=True,
             check=False)
         if result.returncode == 0:
             memory.add(key)
