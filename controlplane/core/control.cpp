@@ -34,6 +34,7 @@ std::string content_hash(const Document& document) {
 
 std::vector<const void*> contexts_of(const policy::Snapshot& snapshot) {
   std::vector<const void*> out;
+  out.reserve(snapshot.services.size());
   for (const auto& service : snapshot.services) out.push_back(service.tls.context.get());
   return out;
 }

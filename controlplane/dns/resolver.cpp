@@ -302,11 +302,15 @@ json::array Resolver::Impl::view() const {
 Resolver::Resolver(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Resolver::~Resolver() {
-  impl_->control.set_name_service(nullptr);
-  impl_->close();
-  impl_->turn.cancel();
-  impl_->tries.cancel();
-  impl_->gather.cancel();
+  try {
+    impl_->control.set_name_service(nullptr);
+    impl_->close();
+    impl_->turn.cancel();
+    impl_->tries.cancel();
+    impl_->gather.cancel();
+  } catch (const std::exception&) {
+    // A timer that cannot be cancelled finds the resolver closed.
+  }
 }
 
 std::expected<std::unique_ptr<Resolver>, std::string> Resolver::start(asio::io_context& io,

@@ -12,10 +12,10 @@ namespace {
 
 constexpr std::size_t kMaxChunkLine = 256;  // size and extensions
 // Of one message: how much more its chunk extensions may weigh than its chunks.
-constexpr std::uint64_t kMaxExtensionExcess = 16 * 1024;
+constexpr std::uint64_t kMaxExtensionExcess = std::uint64_t{16} * 1024;
 constexpr int kMaxEmptyLines = 1;  // before a request: RFC 9112 section 2.2
-constexpr std::size_t kKeptBuffer = 32 * 1024;
-constexpr std::size_t kDropAt = 16 * 1024;
+constexpr std::size_t kKeptBuffer = std::size_t{32} * 1024;
+constexpr std::size_t kDropAt = std::size_t{16} * 1024;
 
 // RFC 9112 section 6.1: chunked once and last is framing; we apply no other coding.
 std::uint16_t transfer_coding_status(std::string_view value) {

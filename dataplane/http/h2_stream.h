@@ -42,7 +42,7 @@ struct H2Stream {
   bool answered = false;  // END_STREAM left; what comes is thrown away
 
   void recycle() {
-    constexpr std::size_t kKept = 16 * 1024;
+    constexpr std::size_t kKept = std::size_t{16} * 1024;
     request = Request{};
     cookie.clear();
     trailers.clear();
@@ -92,6 +92,7 @@ class H2Streams {
   H2Stream& at(std::size_t i) { return *live_[i]; }
   std::vector<std::int32_t> ids() const {
     std::vector<std::int32_t> result;
+    result.reserve(live_.size());
     for (const auto& s : live_) result.push_back(s->id);
     return result;
   }

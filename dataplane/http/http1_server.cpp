@@ -13,7 +13,7 @@ namespace {
 
 // A request answered before its body was read: this much of it is read away, so that the
 // connection can go on.
-constexpr std::uint64_t kMaxDrained = 64 * 1024;
+constexpr std::uint64_t kMaxDrained = std::uint64_t{64} * 1024;
 
 class Http1Server final : public ServerConnection {
  public:

@@ -300,6 +300,7 @@ ssize_t Http2Server::read_body(nghttp2_session* session, std::int32_t id, std::u
   if (!s->out_trailers.empty()) {
     *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     std::vector<nghttp2_nv> fields;
+    fields.reserve(s->out_trailers.size());
     for (std::size_t i = 0; i < s->out_trailers.size(); ++i) {
       fields.push_back(to_nv(s->out_trailers.at(i)));
     }

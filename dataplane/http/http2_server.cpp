@@ -12,9 +12,9 @@ namespace {
 // How long a peer may take to show that it has seen the first GOAWAY.
 constexpr Micros kGoawayTime{1'000'000};
 // Bodies longer than this share the connection evenly; shorter ones leave in one piece.
-constexpr std::uint64_t kShortBody = 16 * 1024;
+constexpr std::uint64_t kShortBody = std::uint64_t{16} * 1024;
 // A section's fields within our limits always leave.
-constexpr std::size_t kMaxSentBlock = 256 * 1024;
+constexpr std::size_t kMaxSentBlock = std::size_t{256} * 1024;
 
 std::uint32_t to_code(Error error) {
   switch (error) {

@@ -32,8 +32,8 @@ class OutBuffer {
   }
 
  private:
-  static constexpr std::size_t kDropAt = 16 * 1024;
-  static constexpr std::size_t kKept = 32 * 1024;
+  static constexpr std::size_t kDropAt = std::size_t{16} * 1024;
+  static constexpr std::size_t kKept = std::size_t{32} * 1024;
 
   std::string bytes_;
   std::size_t at_ = 0;

@@ -11,7 +11,7 @@ using telemetry::Reason;
 namespace {
 
 // One connection's share of a turn (design section 3).
-constexpr std::size_t kBytesPerTurn = 64 * 1024;
+constexpr std::size_t kBytesPerTurn = std::size_t{64} * 1024;
 
 Reason protocol_reason(http::Error error) {
   switch (error) {

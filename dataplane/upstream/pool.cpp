@@ -46,9 +46,9 @@ Target make_target(const policy::Service& service, const policy::ServiceEndpoint
   // The context stays the same object as long as settings and files do, so that a policy reload
   // keeps the pool, and new authorities or a new client certificate do not. Idle connections own
   // theirs: no other context can have its address meanwhile.
-  std::uint8_t context[sizeof(void*)];
-  const void* identity = t.tls_context.get();
-  std::memcpy(context, &identity, sizeof context);
+  const auto identity = reinterpret_cast<std::uintptr_t>(t.tls_context.get());
+  std::array<std::uint8_t, sizeof identity> context;
+  std::memcpy(context.data(), &identity, sizeof identity);
   t.pool_key = mix(h, context);
   return t;
 }

@@ -187,7 +187,7 @@ TEST(SchemaJson, DescribesEveryKind) {
   EXPECT_EQ(service.at("additionalProperties"), json::value(false));
   const json::value properties = service.at("properties");
   EXPECT_EQ(properties.at("retry").at("properties").at("attempts").at("default").as_int64(), 3);
-  EXPECT_EQ(properties.at("tools").at("items").at("required"), json::value({"name"}));
+  EXPECT_EQ(properties.at("tools").at("items").at("required"), (json::array{"name"}));
   EXPECT_EQ(properties.at("protocol").at("enum"), json::value({"http", "mcp", "tcp"}));
   const auto& own = properties.at("tools").at("items").at("properties").at("timeouts");
   EXPECT_FALSE(own.at("properties").at("step_ms").as_object().contains("default"))

@@ -41,15 +41,17 @@ std::string_view to_string(Error error);
 
 struct ConnectionLimits {
   FieldLimits fields;
-  std::size_t max_uri = 16 * 1024;
-  std::size_t max_request_line = 20 * 1024;    // HTTP/1.1
-  std::uint32_t max_concurrent_streams = 256;  // HTTP/2
-  std::size_t stream_window = 256 * 1024;      // HTTP/2 receive window, bounds on_body retention
-  std::size_t connection_window = 1024 * 1024;
-  std::size_t body_buffer = 64 * 1024;     // outgoing body buffered per stream
-  std::size_t output_buffer = 128 * 1024;  // pending_output() target bound per connection
-  Micros header_time{10'000'000};          // from first byte to end of a header section
-  Micros idle_time{75'000'000};            // between requests
+  std::size_t max_uri = std::size_t{16} * 1024;
+  std::size_t max_request_line = std::size_t{20} * 1024;  // HTTP/1.1
+  std::uint32_t max_concurrent_streams = 256;             // HTTP/2
+  std::size_t stream_window =
+      std::size_t{256} * 1024;  // HTTP/2 receive window, bounds on_body retention
+  std::size_t connection_window = std::size_t{1024} * 1024;
+  std::size_t body_buffer = std::size_t{64} * 1024;  // outgoing body buffered per stream
+  std::size_t output_buffer =
+      std::size_t{128} * 1024;     // pending_output() target bound per connection
+  Micros header_time{10'000'000};  // from first byte to end of a header section
+  Micros idle_time{75'000'000};    // between requests
   // HTTP/2 abuse: token buckets per connection, events per second and burst.
   std::uint32_t resets_per_second = 100, resets_burst = 1000;
   std::uint32_t control_frames_per_second = 50, control_frames_burst = 500;

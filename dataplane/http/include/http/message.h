@@ -22,7 +22,8 @@ struct Field {
 // Limits on every header or trailer section.
 struct FieldLimits {
   std::size_t max_fields = 128;
-  std::size_t max_bytes = 64 * 1024;  // names + values + 32 per field, as RFC 9113 section 6.5.2
+  std::size_t max_bytes =
+      std::size_t{64} * 1024;  // names + values + 32 per field, as RFC 9113 section 6.5.2
 };
 
 class FieldBlock {
