@@ -6,36 +6,10 @@
 #include <ctime>
 
 #include "controlplane/store.h"
+#include "controlplane/utf8.h"
 
 namespace sluice::control {
 namespace {
-
-// Length of the UTF-8 sequence at `at` (RFC 3629), 0 if there is none.
-std::size_t utf8_length(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) {
-    return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u;
-  };
-  const unsigned first = byte(0);
-  const auto more = [&](std::size_t n) {
-    for (std::size_t i = 1; i <= n; ++i) {
-      if ((byte(i) & 0xc0u) != 0x80u) return false;
-    }
-    return true;
-  };
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return more(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    if (!more(2) || (first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f))
-      return 0;
-    return 3;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    if (!more(3) || (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) > 0x8f))
-      return 0;
-    return 4;
-  }
-  return 0;
-}
 
 double seconds(Micros d) { return static_cast<double>(d.count()) / 1e6; }
 

@@ -8,10 +8,15 @@
 #include <boost/asio.hpp>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <map>
 
 #include "controlplane/control.h"
+#include "controlplane/documents.h"
 #include "controlplane/resolver.h"
 #include "controlplane/server.h"
+#include "controlplane/upstream_tls.h"
+#include "crypto/contexts.h"
 #include "data_plane.h"
 
 namespace sluice::control {
@@ -76,6 +81,27 @@ struct Daemon {
   }
 };
 
+// The documents beside the boot file; none without the folder.
+std::expected<std::vector<Document>, std::vector<ConfigError>> conf_d_documents(
+    const BootConfig& boot) {
+  const auto folder = boot.file.parent_path() / "conf.d";
+  if (!std::filesystem::is_directory(folder)) return std::vector<Document>{};
+  return load_documents(folder);
+}
+
+// conf.d as it would be used by a gateway that has no documents yet.
+int check_documents(const BootConfig& boot) {
+  const auto documents = conf_d_documents(boot);
+  if (!documents) return refuse(documents.error());
+  crypto::initialise();
+  UpstreamContexts contexts(boot.certificates);
+  const std::map<std::string, std::vector<IpAddress>> no_names;
+  const CompileInput input{*documents, 1, {}, no_names, &contexts};
+  if (const auto snapshot = compile(input); !snapshot) return refuse(snapshot.error());
+  std::printf("%s: ok; documents in conf.d: %zu\n", boot.file.c_str(), documents->size());
+  return 0;
+}
+
 int serve(const BootConfig& boot) {
   auto plane = DataPlane::open(boot);
   if (!plane) return refuse(plane.error());
@@ -85,10 +111,9 @@ int serve(const BootConfig& boot) {
   options.certificates = boot.certificates;
   auto control = Control::open(options, **plane);
   if (!control) return refuse(control.error());
-  const auto folder = boot.file.parent_path() / "conf.d";
-  if (std::filesystem::is_directory(folder)) {
-    auto documents = load_documents(folder);
-    if (!documents) return refuse(documents.error());
+  auto documents = conf_d_documents(boot);
+  if (!documents) return refuse(documents.error());
+  if (!documents->empty()) {
     if (auto applied = (*control)->apply_files(*documents); !applied) {
       return refuse("conf.d: " + applied.error().detail);
     }
@@ -132,10 +157,7 @@ int run(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("sluiced"));
   auto boot = load_boot_config(config);
   if (!boot) return refuse(boot.error());
-  if (check) {
-    std::printf("%s: ok\n", config.c_str());
-    return 0;
-  }
+  if (check) return check_documents(*boot);
   const auto findings = runtime::preflight(eal_config(*boot));
   for (const auto& f : findings)
     std::fprintf(stderr, "sluiced: %s\n", runtime::to_string(f).c_str());

@@ -1,5 +1,6 @@
 """Start, stop, restart, idle; the boot file and what it refuses."""
 
+import json
 import os
 import re
 import signal
@@ -210,6 +211,20 @@ def test_check_refuses_with_place_and_reason(folder, name):
     assert re.search(rf"sluice\.yaml:{line if line else '[0-9]+'}\b", said), said
     assert word in said
     assert "terminate called" not in said
+
+
+@pytest.mark.asan
+def test_check_reads_conf_d(folder):
+    place = folder / "check-confd"
+    documents = place / "conf.d"
+    documents.mkdir(parents=True)
+    (documents / "kb.yaml").write_text(json.dumps(service()))
+    result = check(place, good_text(place))
+    assert result.returncode == 0 and "conf.d: 1" in result.stdout, result.stderr
+    (documents / "kb.yaml").write_text(json.dumps(service(timeouts={"step_ms": "soon"})))
+    result = check(place, good_text(place))
+    said = result.stdout + result.stderr
+    assert result.returncode != 0 and "kb.yaml" in said and "step_ms" in said, said
 
 
 @pytest.mark.asan

@@ -57,6 +57,17 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<Control> control;
 };
 
+// Found by fuzzing: a refusal quotes what it refuses, and stays JSON whatever that is.
+TEST_F(ApiTest, RefusalsQuoteOnlyUtf8) {
+  const auto r = call("GET", "/v1/services?limit=10&pa\xbege_token=kb");
+  EXPECT_EQ(r.status, 400u);
+  json::error_code error;
+  const json::value problem = json::parse(r.body, error);
+  ASSERT_FALSE(error) << r.body;
+  EXPECT_NE(problem.at("detail").get_string().find("pa\xef\xbf\xbdge_token"), json::string::npos);
+  EXPECT_EQ(call("GET", "/v1/\xff").status, 404u);
+}
+
 TEST_F(ApiTest, HealthAndDescription) {
   EXPECT_EQ(call("GET", "/v1/livez").status, 200u);
   EXPECT_EQ(call("GET", "/v1/readyz").status, 200u);
