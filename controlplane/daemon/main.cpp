@@ -51,10 +51,15 @@ ResolverOptions resolver_options(const BootConfig& boot) {
   return o;
 }
 
+// Longer than agents linger after a GOAWAY, shorter than supervisors wait.
+constexpr std::chrono::seconds kStopTime{5};
+
 struct Daemon {
   boost::asio::io_context io{1};
   boost::asio::signal_set signals{io, SIGTERM, SIGINT, SIGHUP};
   boost::asio::steady_timer second{io};
+  boost::asio::steady_timer quiet{io};
+  std::chrono::steady_clock::time_point stop_by = std::chrono::steady_clock::time_point::max();
   DataPlane& plane;
 
   explicit Daemon(DataPlane& data_plane) : plane(data_plane) {}
@@ -62,12 +67,37 @@ struct Daemon {
   void wait_signal() {
     signals.async_wait([this](const boost::system::error_code& ec, int number) {
       if (ec) return;
-      if (number != SIGHUP) return io.stop();
+      if (number != SIGHUP) {
+        begin_stop();
+        return wait_signal();
+      }
       if (auto ok = plane.reload_certificates(); !ok)
         spdlog::error("{}", ok.error());
       else
         spdlog::info("certificates reloaded");
       wait_signal();
+    });
+  }
+  // Agents are told to go, and what runs may finish; the rest is cut off when the time is up or the
+  // signal comes again.
+  void begin_stop() {
+    if (stop_by != std::chrono::steady_clock::time_point::max()) return io.stop();
+    stop_by = std::chrono::steady_clock::now() + kStopTime;
+    sd_notify(0, "STOPPING=1");
+    spdlog::info("stopping: {} s for what runs", kStopTime.count());
+    for (const WorkerView& worker : plane.workers()) {
+      plane.send(worker.index, {runtime::Command::Kind::drain, {}});
+    }
+    await_quiet();
+  }
+  void await_quiet() {
+    quiet.expires_after(std::chrono::milliseconds(20));
+    quiet.async_wait([this](const boost::system::error_code& ec) {
+      if (ec) return;
+      const bool busy = std::ranges::any_of(
+          plane.workers(), [](const WorkerView& worker) { return worker.connections > 0; });
+      if (!busy || std::chrono::steady_clock::now() >= stop_by) return io.stop();
+      await_quiet();
     });
   }
   void tick() {
@@ -136,8 +166,6 @@ int serve(const BootConfig& boot) {
     sd_notify(0, "READY=1");
     spdlog::info("ready: {} workers, {} ports", boot.workers.size(), boot.ports.size());
     daemon.io.run();
-    sd_notify(0, "STOPPING=1");
-    spdlog::info("stopping");
   }
   server->reset();
   resolver->reset();
