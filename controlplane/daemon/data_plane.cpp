@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::size_t kTasks = 65536;
 constexpr std::size_t kNeighbourNews = 1024;
+// As long as a ticket lives: a key seals for one period and opens for two.
+constexpr std::uint64_t kTicketKeySeconds = 3600;
 
 std::vector<FileStamp> stamps_of(const std::map<std::string, CertificateConfig>& certificates) {
   std::vector<FileStamp> stamps;
@@ -171,6 +173,7 @@ DataPlane::~DataPlane() {
 void DataPlane::every_second() {
   shared_.clock->refine();
   watch_certificates();
+  if (++seconds_ % kTicketKeySeconds == 0) shared_.certificates->rotate_ticket_keys();
 }
 
 // Chain and key are two files and change one after the other: what does not fit together yet is

@@ -51,6 +51,7 @@ class DataPlane final : public Gateway {
 
   BootConfig boot_;
   std::string crypto_line_;
+  std::uint64_t seconds_ = 0;                 // ticks of every_second()
   std::vector<FileStamp> certificate_files_;  // as last loaded, or last found wanting
   std::unique_ptr<runtime::Eal> eal_;
   worker::Shared shared_;
