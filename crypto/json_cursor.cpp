@@ -2,33 +2,12 @@
 
 #include <cstring>
 
+#include "base/utf8.h"
+
 namespace sluice::crypto {
 namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// RFC 3629: shortest form, no surrogates, at most U+10FFFF.
-bool valid_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<std::uint8_t>(text[i]);
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    if (lead < 0xC2 || lead > 0xF4 || text.size() - i < length) return false;
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((static_cast<std::uint8_t>(text[i + k]) & 0xC0) != 0x80) return false;
-    }
-    const auto second = static_cast<std::uint8_t>(text[i + 1]);
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
-        (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
-}
 
 // Four hexadecimal digits; negative if they are not.
 int hex4(std::string_view text) {
@@ -95,7 +74,7 @@ std::uint32_t short_escape(char c) {
 }  // namespace
 
 JsonCursor::JsonCursor(std::string_view text) : text_(text) {
-  if (!valid_utf8(text)) fail(Error::syntax);
+  if (first_not_utf8(text) != std::string_view::npos) fail(Error::syntax);
 }
 
 char JsonCursor::next() {

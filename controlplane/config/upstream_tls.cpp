@@ -1,7 +1,5 @@
 #include "controlplane/upstream_tls.h"
 
-#include <sys/stat.h>
-
 #include "crypto/contexts.h"
 #include "read_file.h"
 #include "schema.h"
@@ -19,22 +17,10 @@ std::expected<void, TlsComplaint> check_readable(const std::string& field,
   return std::unexpected(TlsComplaint{field, file + " " + text.error().message});
 }
 
-std::int64_t nanoseconds(const timespec& t) {
-  return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
-}
-
 }  // namespace
 
 UpstreamContexts::UpstreamContexts(std::map<std::string, CertificateConfig> certificates)
     : certificates_(std::move(certificates)) {}
-
-UpstreamContexts::Stamp UpstreamContexts::stamp_of(const std::string& file) {
-  struct stat facts{};
-  if (::stat(file.c_str(), &facts) != 0) return {};
-  return {static_cast<std::uint64_t>(facts.st_dev), static_cast<std::uint64_t>(facts.st_ino),
-          static_cast<std::uint64_t>(facts.st_size), nanoseconds(facts.st_mtim),
-          nanoseconds(facts.st_ctim)};
-}
 
 std::vector<std::string> UpstreamContexts::files_of(const Key& key) const {
   std::vector<std::string> files;

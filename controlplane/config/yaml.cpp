@@ -6,6 +6,7 @@
 #include <sstream>
 #include <unordered_set>
 
+#include "base/utf8.h"
 #include "node.h"
 
 namespace sluice::control {
@@ -197,33 +198,6 @@ class Builder : public YAML::EventHandler {
   std::size_t count_ = 0;
 };
 
-// Index of the first byte that is not UTF-8 (RFC 3629 section 4), or npos.
-std::size_t first_not_utf8(std::string_view t) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(t[i]); };
-  const auto tail = [&](std::size_t i) { return i < t.size() && (byte(i) & 0xc0) == 0x80; };
-  std::size_t i = 0;
-  while (i < t.size()) {
-    const unsigned char c = byte(i);
-    std::size_t length = 1;
-    bool ok = c < 0x80 && c != 0;
-    if (c >= 0xc2 && c <= 0xdf) {
-      length = 2;
-      ok = tail(i + 1);
-    } else if (c >= 0xe0 && c <= 0xef) {
-      length = 3;
-      ok = tail(i + 1) && tail(i + 2) && !(c == 0xe0 && byte(i + 1) < 0xa0) &&
-           !(c == 0xed && byte(i + 1) > 0x9f);
-    } else if (c >= 0xf0 && c <= 0xf4) {
-      length = 4;
-      ok = tail(i + 1) && tail(i + 2) && tail(i + 3) && !(c == 0xf0 && byte(i + 1) < 0x90) &&
-           !(c == 0xf4 && byte(i + 1) > 0x8f);
-    }
-    if (!ok) return i;
-    i += length;
-  }
-  return std::string_view::npos;
-}
-
 bool indented_with_tab(const std::string& text, int line) {
   std::istringstream in(text);
   std::string content;
@@ -243,7 +217,8 @@ std::expected<std::vector<Node>, std::vector<ConfigError>> parse_yaml(const std:
     errors.add(0, 0, "", "the file is longer than 1 MiB");
     return std::unexpected(errors.take());
   }
-  if (const std::size_t bad = first_not_utf8(text); bad != std::string_view::npos) {
+  if (const std::size_t bad = std::min(first_not_utf8(text), text.find('\0'));
+      bad != std::string_view::npos) {
     const auto lines =
         std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n');
     const std::size_t line_start =

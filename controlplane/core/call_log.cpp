@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <ctime>
 
+#include "base/utf8.h"
 #include "controlplane/store.h"
-#include "controlplane/utf8.h"
 
 namespace sluice::control {
 namespace {

@@ -3,7 +3,6 @@
 #include "crypto/jose.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <thread>
@@ -21,10 +20,7 @@ std::vector<FileStamp> stamps_of(const std::map<std::string, CertificateConfig>&
   std::vector<FileStamp> stamps;
   for (const auto& [name, certificate] : certificates) {
     for (const std::string& file : {certificate.chain, certificate.key}) {
-      struct stat s{};
-      if (::stat(file.c_str(), &s) != 0) s = {};
-      stamps.push_back({s.st_ino, static_cast<std::uint64_t>(s.st_size),
-                        s.st_ctim.tv_sec * 1'000'000'000 + s.st_ctim.tv_nsec});
+      stamps.push_back(stamp_of(file));
     }
   }
   return stamps;

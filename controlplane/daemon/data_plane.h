@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "controlplane/boot_config.h"
+#include "controlplane/file_stamp.h"
 #include "controlplane/gateway.h"
 #include "runtime/eal.h"
 #include "runtime/preflight.h"
@@ -15,13 +16,6 @@
 namespace sluice::control {
 
 runtime::EalConfig eal_config(const BootConfig& boot);
-
-// Tells whether a file is still the one that was read.
-struct FileStamp {
-  std::uint64_t inode = 0, size = 0;
-  std::int64_t changed_ns = 0;
-  friend bool operator==(const FileStamp&, const FileStamp&) = default;
-};
 
 class DataPlane final : public Gateway {
  public:

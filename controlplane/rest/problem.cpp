@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "controlplane/utf8.h"
+#include "base/utf8.h"
 
 namespace sluice::control {
 namespace {
@@ -100,15 +100,15 @@ boost::json::object to_json(const Problem& problem) {
   out["type"] = "urn:sluice:error:" + problem.code;
   out["title"] = problem.title;
   out["status"] = problem.status;
-  out["detail"] = valid_utf8(problem.detail);  // may quote the request
+  out["detail"] = replace_not_utf8(problem.detail);  // may quote the request
   out["code"] = problem.code;
   if (!problem.errors.empty()) {
-    out["pointer"] = valid_utf8(problem.errors.front().pointer);
+    out["pointer"] = replace_not_utf8(problem.errors.front().pointer);
     boost::json::array errors;
     for (const auto& item : problem.errors) {
-      boost::json::object error{{"pointer", valid_utf8(item.pointer)},
-                                {"detail", valid_utf8(item.detail)}};
-      if (!item.document.empty()) error["document"] = valid_utf8(item.document);
+      boost::json::object error{{"pointer", replace_not_utf8(item.pointer)},
+                                {"detail", replace_not_utf8(item.detail)}};
+      if (!item.document.empty()) error["document"] = replace_not_utf8(item.document);
       errors.push_back(std::move(error));
     }
     out["errors"] = std::move(errors);

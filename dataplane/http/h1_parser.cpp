@@ -192,11 +192,8 @@ H1Reader::Step H1Reader::read_start_line() {
   }
 }
 
-H1Reader::Step H1Reader::read_head() {
-  if (!start_seen_) {
-    const Step step = read_start_line();
-    if (step != Step::head) return step;
-  }
+// Field lines up to the empty one: Step::head once that has come.
+H1Reader::Step H1Reader::read_fields(FieldBlock& fields) {
   for (;;) {
     std::string_view text;
     switch (next_line(limits_.fields.max_bytes, text)) {
@@ -209,17 +206,25 @@ H1Reader::Step H1Reader::read_head() {
       case Line::complete:
         break;
     }
-    if (text.empty()) {
-      start_seen_ = false;
-      state_ = State::finished;
-      return Step::head;
-    }
+    if (text.empty()) return Step::head;
     section_bytes_ += text.size() + 32;
-    const bool full = section_bytes_ > limits_.fields.max_bytes ||
-                      head_.fields.size() >= limits_.fields.max_fields;
+    const bool full =
+        section_bytes_ > limits_.fields.max_bytes || fields.size() >= limits_.fields.max_fields;
     if (full) return fail(Error::too_large, 431);
-    if (!add_field(head_.fields, text)) return fail(Error::protocol, 400);
+    if (!add_field(fields, text)) return fail(Error::protocol, 400);
   }
+}
+
+H1Reader::Step H1Reader::read_head() {
+  if (!start_seen_) {
+    const Step step = read_start_line();
+    if (step != Step::head) return step;
+  }
+  const Step step = read_fields(head_.fields);
+  if (step != Step::head) return step;
+  start_seen_ = false;
+  state_ = State::finished;
+  return Step::head;
 }
 
 void H1Reader::begin_body(Framing framing, std::uint64_t length) {
@@ -269,35 +274,16 @@ H1Reader::Step H1Reader::read_chunk_size() {
   if (extension_excess_ > kMaxExtensionExcess) return fail(Error::protocol, 400);
   left_ = size;
   state_ = size == 0 ? State::trailers : State::chunk_data;
-  section_bytes_ = trailer_fields_ = 0;
+  section_bytes_ = 0;
   return step();
 }
 
 H1Reader::Step H1Reader::read_trailers() {
-  for (;;) {
-    std::string_view text;
-    switch (next_line(limits_.fields.max_bytes, text)) {
-      case Line::incomplete:
-        return Step::need_more;
-      case Line::too_long:
-        return fail(Error::too_large, 431);
-      case Line::bare_lf:
-        return fail(Error::protocol, 400);
-      case Line::complete:
-        break;
-    }
-    if (text.empty()) {
-      state_ = State::finished;
-      trailers_.remove_if([](const Field& f) { return forbidden_in_trailers(f.name); });
-      return step();
-    }
-    section_bytes_ += text.size() + 32;
-    if (section_bytes_ > limits_.fields.max_bytes ||
-        ++trailer_fields_ > limits_.fields.max_fields) {
-      return fail(Error::too_large, 431);
-    }
-    if (!add_field(trailers_, text)) return fail(Error::protocol, 400);
-  }
+  const Step read = read_fields(trailers_);
+  if (read != Step::head) return read;
+  state_ = State::finished;
+  trailers_.remove_if([](const Field& f) { return forbidden_in_trailers(f.name); });
+  return step();
 }
 
 H1Reader::Step H1Reader::step() {

@@ -89,6 +89,7 @@ class H1Reader {
   Step read_start_line();
   Step read_head();
   Step read_chunk_size();
+  Step read_fields(FieldBlock& fields);
   Step read_trailers();
   bool add_field(FieldBlock& block, std::string_view text);
 
@@ -106,7 +107,6 @@ class H1Reader {
   H1Head head_;
   FieldBlock trailers_;
   std::size_t section_bytes_ = 0;
-  std::size_t trailer_fields_ = 0;
   int empty_lines_ = 0;
   std::uint64_t extension_excess_ = 0;
   Error error_ = Error::none;

@@ -1,5 +1,6 @@
 #include "http/problem.h"
 
+#include "base/utf8.h"
 #include "telemetry/reasons.h"
 
 namespace sluice::http {
@@ -8,30 +9,11 @@ using telemetry::Reason;
 
 namespace {
 
-// The length of the UTF-8 sequence at the front of `text` (RFC 3629 section 4), 0 if it is none.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto tail = [&](std::size_t i) { return i < text.size() && (byte(i) & 0xc0) == 0x80; };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  if (!tail(1)) return 0;
-  if (first >= 0xc2 && first <= 0xdf) return 2;
-  if (!tail(2)) return 0;
-  if (first == 0xe0 ? byte(1) >= 0xa0 : first == 0xed ? byte(1) < 0xa0 : (first >> 4) == 0xe) {
-    return 3;
-  }
-  if (!tail(3)) return 0;
-  const bool four = first == 0xf0   ? byte(1) >= 0x90
-                    : first == 0xf4 ? byte(1) < 0x90
-                                    : first > 0xf0 && first < 0xf4;
-  return four ? 4 : 0;
-}
-
 void append_json_text(std::string& out, std::string_view text) {
   constexpr char kHex[] = "0123456789abcdef";
   out.push_back('"');
   while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
+    const std::size_t length = utf8_length(text, 0);
     const char c = text.front();
     const auto u = static_cast<unsigned char>(c);
     if (length != 1) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "controlplane/boot_config.h"
+#include "controlplane/file_stamp.h"
 #include "policy/snapshot.h"
 
 namespace sluice::control {
@@ -47,12 +48,7 @@ class UpstreamContexts {
   bool files_changed() const;
 
  private:
-  struct Stamp {
-    std::uint64_t device = 0, inode = 0, size = 0;  // all 0: not there
-    std::int64_t modified_ns = 0, changed_ns = 0;
-    friend bool operator==(const Stamp&, const Stamp&) = default;
-  };
-  using Stamps = std::vector<Stamp>;
+  using Stamps = std::vector<FileStamp>;
   using Key = std::pair<std::string, std::string>;  // CA file, certificate's name
   struct Entry {
     std::weak_ptr<void> context;
@@ -62,7 +58,6 @@ class UpstreamContexts {
   };
 
   static Key key_of(const policy::UpstreamTls& tls) { return {tls.ca_file, tls.certificate}; }
-  static Stamp stamp_of(const std::string& file);
   std::vector<std::string> files_of(const Key& key) const;
   Stamps stamps_of(const Key& key) const;
   std::expected<std::shared_ptr<void>, TlsComplaint> make(const Key& key) const;

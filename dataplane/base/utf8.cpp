@@ -1,6 +1,6 @@
-#include "controlplane/utf8.h"
+#include "base/utf8.h"
 
-namespace sluice::control {
+namespace sluice {
 
 std::size_t utf8_length(std::string_view text, std::size_t at) {
   const auto byte = [&](std::size_t i) {
@@ -16,19 +16,28 @@ std::size_t utf8_length(std::string_view text, std::size_t at) {
   if (first < 0x80) return 1;
   if (first >= 0xc2 && first <= 0xdf) return more(1) ? 2 : 0;
   if (first >= 0xe0 && first <= 0xef) {
-    if (!more(2) || (first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f))
-      return 0;
-    return 3;
+    const bool ok =
+        more(2) && (first != 0xe0 || byte(1) >= 0xa0) && (first != 0xed || byte(1) <= 0x9f);
+    return ok ? 3 : 0;
   }
   if (first >= 0xf0 && first <= 0xf4) {
-    if (!more(3) || (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) > 0x8f))
-      return 0;
-    return 4;
+    const bool ok =
+        more(3) && (first != 0xf0 || byte(1) >= 0x90) && (first != 0xf4 || byte(1) <= 0x8f);
+    return ok ? 4 : 0;
   }
   return 0;
 }
 
-std::string valid_utf8(std::string_view text) {
+std::size_t first_not_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t n = utf8_length(text, at);
+    if (n == 0) return at;
+    at += n;
+  }
+  return std::string_view::npos;
+}
+
+std::string replace_not_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
@@ -43,4 +52,4 @@ std::string valid_utf8(std::string_view text) {
   return out;
 }
 
-}  // namespace sluice::control
+}  // namespace sluice
