@@ -67,6 +67,15 @@ class Congestion {
   void end_recovery(std::uint32_t in_flight) {
     window_ = std::min(threshold_, std::max(in_flight, mss_) + mss_);
   }
+  // During recovery with SACK proportional rate reduction decides (RFC 6937), not this class.
+  void set_recovery_window(std::uint32_t window) { set(std::max(window, mss_)); }
+  // The loss was none: back to `before`, a copy made just before on_loss() or on_timeout(). The
+  // window never shrinks (RFC 4015 section 3.2, RFC 9438 section 4.9).
+  void undo(const Congestion& before) {
+    const std::uint32_t window = window_;
+    *this = before;
+    window_ = std::max(window_, window);
+  }
   // RFC 5681 section 4.1.
   void restart_after_idle() { window_ = std::min(window_, initial_window()); }
 

@@ -114,5 +114,28 @@ TEST(Congestion, Rfc5681_4_1_RestartWindow) {
   EXPECT_EQ(c.window(), kMss);
 }
 
+TEST(Congestion, Rfc6937_3_WindowOfRecovery) {
+  Congestion c = started();
+  c.on_loss(20'000);
+  c.set_recovery_window(13'000);
+  EXPECT_EQ(c.window(), 13'000u);
+  EXPECT_EQ(c.threshold(), 10'000u);
+  c.set_recovery_window(0);
+  EXPECT_EQ(c.window(), kMss);
+}
+
+// RFC 4015 section 3.2: as if the event had not been, but never down.
+TEST(Congestion, Rfc4015_3_2_Undo) {
+  Congestion c = started();
+  const Congestion before = c;
+  c.on_timeout(10'000, true);
+  c.undo(before);
+  EXPECT_EQ(c.window(), 10'000u);
+  EXPECT_EQ(c.threshold(), before.threshold());
+  for (int i = 0; i < 5; ++i) c.on_ack(kMss, 10'000);
+  c.undo(before);
+  EXPECT_EQ(c.window(), 15'000u);
+}
+
 }  // namespace
 }  // namespace sluice::tcp
