@@ -77,25 +77,32 @@ void AgentConnection::send_output() {
 }
 
 void AgentConnection::end_if_done(Time now) {
-  const auto state = stream_.state();
-  if (state == tls::StreamState::closed) return lost();
-  if (lingering_) {
-    if (state == tls::StreamState::half_closed && stream_.drained()) {
-      stream_.close();
-      remove();
-    }
-    return;
+  if (!lingering_) {
+    if (stream_.state() == tls::StreamState::closed) return lost();
+    if (!http_->finished()) return;
+    if (http_->aborted()) return abort();
+    if (!http_->pending_output().empty()) return;
+    stream_.shutdown_write();
+    lingering_ = true;
+    await_delivery(now);
   }
-  if (!http_->finished()) return;
-  if (http_->aborted()) return abort();
-  if (!http_->pending_output().empty()) return;
-  stream_.shutdown_write();
-  lingering_ = true;
-  deadline_ = now + kLingerTime;
-  if (state == tls::StreamState::half_closed) {
-    stream_.close();
-    remove();
+  if (stream_.state() != tls::StreamState::closed) return;
+  // Both have ended. What is still under way is TCP's to deliver; an abort would take it back.
+  stream_.close();
+  lost();
+}
+
+// kLingerTime counts from when the agent has everything. Until then it may take its time, as long
+// as it takes something. False when it does not.
+bool AgentConnection::await_delivery(Time now) {
+  const std::size_t left = stream_.unacknowledged();
+  if (left < undelivered_) {
+    undelivered_ = left;
+    taken_at_ = now;
   }
+  if (now - taken_at_ >= core_.http_limits.idle_time) return false;
+  deadline_ = now + (left == 0 ? kLingerTime : kDeliveryCheck);
+  return true;
 }
 
 void AgentConnection::lost() {
@@ -185,6 +192,7 @@ void AgentConnection::rearm() {
 void AgentConnection::on_timer(Time now) {
   if (removed_) return;
   if (now >= deadline_) {
+    if (lingering_ && undelivered_ > 0 && await_delivery(now)) return rearm();
     if (!http_) core_.context.counters->add(Counter::handshakes_timed_out);
     return lost();
   }

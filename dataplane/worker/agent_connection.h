@@ -45,11 +45,10 @@ class AgentConnection final : public tcp::Observer,
   } timer;
 
  private:
-  friend struct Core;
-
   void take_input(Time now);
   void send_output();
   void end_if_done(Time now);
+  bool await_delivery(Time now);
   void lost();
   void remove();
   void rearm();
@@ -60,9 +59,11 @@ class AgentConnection final : public tcp::Observer,
   std::unique_ptr<http::ServerConnection> http_;
   std::vector<std::unique_ptr<call::Call>> calls_;  // ascending by id
   Endpoint peer_;
-  Time deadline_;              // of the handshake, then of lingering
-  std::uint64_t arrived_ = 0;  // nanos() when the bytes now being parsed came
-  std::size_t index_ = 0;      // in Core::agents
+  Time deadline_;                       // of the handshake, then of lingering
+  std::size_t undelivered_ = SIZE_MAX;  // while lingering: what was unacknowledged when last looked
+  Time taken_at_{};                     // ... and when it last became less
+  std::uint64_t arrived_ = 0;           // nanos() when the bytes now being parsed came
+  std::size_t index_ = 0;               // in Core::agents
   bool dirty_ = false;
   bool ended_ = false;  // feed_end() was given
   bool lingering_ = false;

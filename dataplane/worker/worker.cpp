@@ -22,8 +22,6 @@ constexpr Micros kMirrorAfter{20};  // less than the idle ladder spins before it
 constexpr std::size_t kMailboxRing = 1024;
 constexpr std::size_t kEventRing = 8192;
 constexpr Nanos kStall{1'000'000};
-// Handshakes may begin so many per turn; each costs its core hundreds of microseconds.
-constexpr unsigned kFullHandshakesPerTurn = 1;
 
 std::uint64_t split_mix(std::uint64_t& state) {
   std::uint64_t z = (state += 0x9e3779b97f4a7c15ULL);
@@ -120,10 +118,8 @@ tcp::Observer* Worker::Impl::on_accept(tcp::Connection& connection, std::uint32_
     session = shared.certificates->make_session(listener.certificate);
     if (!session) return nullptr;
   }
-  auto agent = std::make_unique<AgentConnection>(core, connection, std::move(session), now);
-  core.agents.push_back(std::move(agent));
   counters.add(Counter::agent_connections);
-  return core.agents.back().get();
+  return &core.adopt(connection, std::move(session), now);
 }
 
 void Worker::Impl::record(const telemetry::CallRecord& record) {
@@ -177,10 +173,7 @@ void Worker::Impl::set_up() {
 
 void Worker::Impl::tear_down() {
   const Time now = shared.clock->mono();
-  while (!core.agents.empty()) core.agents.back()->abort();
-  core.dirty.clear();
-  core.dead_calls.clear();
-  core.dead_agents.clear();
+  core.abort_all();
   pools.reset();
   for (auto& stack : stacks) stack->tcp().abort_all(now);
   for (auto& stack : stacks) stack->end_turn();
@@ -251,34 +244,14 @@ bool Worker::Impl::share_neighbours(Time now) {
 bool Worker::Impl::run_timers(Time now) {
   for (auto& stack : stacks) stack->poll(now, kTimersPerTurn);
   pools->poll_timers(now);
-  std::size_t fired = core.agent_timers.expire(now, kTimersPerTurn, [now](TimerNode& node) {
-    static_cast<AgentConnection::Timer&>(node).owner->on_timer(now);
-  });
-  fired += core.call_timers.expire(now, kTimersPerTurn, [](TimerNode& node) {
-    static_cast<call::Call::Timer&>(node).owner->on_deadline();
-  });
-  return fired > 0;
+  return core.run_timers(now, kTimersPerTurn) > 0;
 }
 
 bool Worker::Impl::run_connections(Time now) {
   core.handshakes.full_handshakes_left = kFullHandshakesPerTurn;
   std::size_t ready = 0;
   for (auto& stack : stacks) ready += stack->tcp().dispatch(now, kDispatchPerTurn);
-  // Answers written on one side's turn go out in the same turn on the other: at most two rounds,
-  // the rest is next turn's.
-  for (int round = 0; round < 2; ++round) {
-    pools->flush(now);
-    for (std::size_t i = 0; i < core.dirty.size(); ++i) {
-      AgentConnection& agent = *core.dirty[i];
-      agent.clear_scheduled();
-      agent.pump(now);
-    }
-    ready += core.dirty.size();
-    core.dirty.clear();
-    if (!pools->has_work()) break;
-  }
-  core.dead_calls.clear();
-  core.dead_agents.clear();
+  ready += core.run_connections(now);
   return ready > 0;
 }
 
@@ -297,19 +270,14 @@ bool Worker::Impl::read_mailbox(Time now) {
         stopping = true;
         break;
       case runtime::Command::Kind::drain:
-        core.draining = true;
-        for (std::size_t i = core.agents.size(); i-- > 0;) {
-          if (i < core.agents.size()) core.agents[i]->drain(now);
-        }
+        core.drain(now);
         pools->shut_idle(now);
         break;
       case runtime::Command::Kind::undrain:
-        core.draining = false;
+        core.undrain();
         break;
       case runtime::Command::Kind::cancel_task:
-        for (std::size_t i = core.agents.size(); i-- > 0;) {
-          if (i < core.agents.size()) core.agents[i]->revoke_task(command->id);
-        }
+        core.revoke_task(command->id);
         break;
     }
   }
@@ -317,8 +285,7 @@ bool Worker::Impl::read_mailbox(Time now) {
 }
 
 Time Worker::Impl::next_deadline() const {
-  Time t = std::min(pools->next_deadline(),
-                    std::min(core.agent_timers.next_deadline(), core.call_timers.next_deadline()));
+  Time t = std::min(pools->next_deadline(), core.next_deadline());
   for (const auto& stack : stacks) t = std::min(t, stack->next_deadline());
   return t;
 }

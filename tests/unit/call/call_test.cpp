@@ -6,8 +6,7 @@
 
 #include <map>
 
-#include "crypto/contexts.h"
-#include "crypto/jose.h"
+#include "example_policy.h"
 
 namespace sluice::call {
 namespace {
@@ -86,11 +85,6 @@ struct TestHost final : Host {
 class CallTest : public testing::Test {
  protected:
   CallTest() {
-    crypto::initialise();
-    auto made = crypto::SigningKey::generate();
-    EXPECT_TRUE(made.has_value());
-    key_ = std::make_unique<crypto::SigningKey>(std::move(*made));
-    build_snapshot();
     context_.snapshot = &snapshot_;
     context_.now = {Time{Seconds{100}}, WallTime{Seconds{kNow}}};
     context_.tasks = &tasks_;
@@ -109,54 +103,8 @@ class CallTest : public testing::Test {
     stack_->abort_all(context_.now.mono);
   }
 
-  void build_snapshot() {
-    snapshot_.generation = 7;
-    policy::Issuer issuer;
-    issuer.name = issuer.issuer = "sluice";
-    issuer.audiences = {"sluice"};
-    issuer.algorithms = 1u << static_cast<unsigned>(crypto::JwsAlgorithm::es256);
-    issuer.keys.push_back({key_->public_key().kid,
-                           static_cast<std::uint8_t>(crypto::JwsAlgorithm::es256),
-                           key_->public_key().material});
-    snapshot_.issuers.push_back(std::move(issuer));
-
-    policy::Service kb;
-    kb.name = "kb";
-    kb.tools.resize(2);
-    kb.tools[0].name = "*";
-    kb.tools[1].name = "lookup";
-    kb.endpoints.push_back({"198.18.2.10", 8080, {*IpAddress::parse("198.18.2.10")}, 1});
-    auto tools = match::ToolMatcher::build({{{"GET"}, "^/docs/[^/]+$", 1}});
-    EXPECT_TRUE(tools.has_value());
-    kb.tool_matcher = std::move(*tools);
-    snapshot_.services.push_back(std::move(kb));
-    auto hosts = match::HostMatcher::build({{"kb.tools.example", "/", 0}});
-    EXPECT_TRUE(hosts.has_value());
-    snapshot_.hosts = std::move(*hosts);
-
-    add_class("research", policy::Mode::enforce, 0b11);
-    add_class("lookup-only", policy::Mode::enforce, 0b10);
-    add_class("nothing", policy::Mode::enforce, 0);
-    add_class("trial", policy::Mode::audit, 0);
-    add_class("elsewhere", policy::Mode::enforce, 0b11);
-    snapshot_.classes.back().sources = {*IpPrefix::parse("203.0.113.0/24")};
-  }
-
-  void add_class(std::string name, policy::Mode mode, std::uint64_t tools) {
-    policy::AgentClass c;
-    c.name = std::move(name);
-    c.mode = mode;
-    c.allowed_tools = {{tools}};
-    snapshot_.classes.push_back(std::move(c));
-  }
-
   std::string token(std::string_view agent_class, std::string_view scope = "") {
-    std::string json = R"({"iss":"sluice","aud":"sluice","iat":)" + std::to_string(kNow) +
-                       R"(,"exp":)" + std::to_string(kNow + 300) +
-                       R"(,"jti":"j","txn":"9705a1d2-1234-4567-89ab-cdef01234567","sub":"alice",)" +
-                       R"("scope":")" + std::string(scope) + R"(","tctx":{"agent_class":")" +
-                       std::string(agent_class) + R"("}})";
-    return *key_->sign(json, "txntoken+jwt");
+    return test::example_token(key_, kNow, agent_class, scope);
   }
 
   void start(std::string_view path, std::string token_text,
@@ -189,8 +137,8 @@ class CallTest : public testing::Test {
     EXPECT_EQ(wire_.segments, 0) << "a refused call must not touch the tool";
   }
 
-  std::unique_ptr<crypto::SigningKey> key_;
-  policy::Snapshot snapshot_;
+  const crypto::SigningKey key_ = test::example_key();
+  policy::Snapshot snapshot_ = test::example_policy(key_, 7);
   state::TaskTable tasks_{64};
   telemetry::CounterBlock counters_;
   TestHost host_;

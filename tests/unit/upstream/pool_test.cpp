@@ -97,7 +97,7 @@ class PoolTest : public testing::Test {
     }
   }
 
-  test::Tool::Peer& peer(std::size_t i) { return *tool_.peers.at(i); }
+  test::Peer& peer(std::size_t i) { return *tool_.peers.at(i); }
 
   Time now_{Seconds{1}};
   test::Cable to_tool_, to_us_;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tcp/stack.h"
@@ -33,6 +34,8 @@ class Cable final : public tcp::TransmitSink {
     return n;
   }
   void end_turn() { in_hand_.clear(); }
+  // What is on its way never arrives.
+  void lose() { queue_.clear(); }
   std::size_t waiting() const { return queue_.size(); }
 
  private:
@@ -45,29 +48,30 @@ class Cable final : public tcp::TransmitSink {
   std::deque<Segment> in_hand_;
 };
 
-// A tool: each accepted connection collects what it gets and is told by the test what to say.
+// One end of a connection: collects what it gets and is told by the test what to say.
+struct Peer final : tcp::Observer {
+  void on_ready(tcp::Connection& c, Time) override {
+    for (ByteSpan b = c.peek(); reading && !b.empty(); b = c.peek()) {
+      received += as_text(b);
+      c.consume(b.size());
+    }
+    ended = ended || c.end_of_stream();
+    reason = c.close_reason();
+    if (reason != tcp::CloseReason::none) connection = nullptr;
+  }
+  void say(std::string_view text) { connection->write(as_bytes(text)); }
+  void close() { std::exchange(connection, nullptr)->close(); }
+  void abort() { std::exchange(connection, nullptr)->abort(); }
+  tcp::Connection* connection = nullptr;  // null once closed
+  tcp::CloseReason reason = tcp::CloseReason::none;
+  std::string received;
+  bool reading = true;
+  bool ended = false;  // the other end's FIN, everything before it was read
+};
+
+// A tool: takes every connection.
 class Tool final : public tcp::Acceptor {
  public:
-  struct Peer final : tcp::Observer {
-    void on_ready(tcp::Connection& c, Time) override {
-      if (c.close_reason() != tcp::CloseReason::none) {
-        connection = nullptr;
-        return;
-      }
-      for (ByteSpan b = c.peek(); !b.empty(); b = c.peek()) {
-        received += as_text(b);
-        c.consume(b.size());
-      }
-      ended = c.end_of_stream();
-    }
-    void say(std::string_view text) { connection->write(as_bytes(text)); }
-    void close() { std::exchange(connection, nullptr)->close(); }
-    void abort() { std::exchange(connection, nullptr)->abort(); }
-    tcp::Connection* connection = nullptr;
-    std::string received;
-    bool ended = false;
-  };
-
   tcp::Observer* on_accept(tcp::Connection& connection, std::uint32_t, Time) override {
     peers.push_back(std::make_unique<Peer>());
     peers.back()->connection = &connection;

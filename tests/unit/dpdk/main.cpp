@@ -4,7 +4,7 @@
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  auto eal = sluice::runtime::Eal::start({.instance = "unit-port",
+  auto eal = sluice::runtime::Eal::start({.instance = "sluice-unit",
                                           .worker_cpus = {0, 0},
                                           .hugepages = sluice::runtime::Hugepages::never,
                                           .memory_mb = 128});
