@@ -324,28 +324,32 @@ def fuzz():
         return sum(pool.map(one, names), Outcome())
 
 
-def pytest(kind, *arguments, timeout=1500):
+def junit(name, *words, timeout=1500, env=None):
+    """A command that runs pytest; its report counts. What is skipped was not tested: failed."""
+    report = WORK / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    code, text = command(*words, f"--junitxml={report}", timeout=timeout, env=env)
+    if not report.exists():
+        return Outcome(0, 1, text or f"pytest ended with {code}")
+    root = ET.parse(report).getroot()
+    totals = root if root.tag == "testsuite" else root[0]
+    count, bad = int(totals.get("tests", 0)), sum(
+        int(totals.get(n, 0)) for n in ("failures", "errors", "skipped"))
+    if count == 0 or (code != 0 and bad == 0):
+        bad = max(bad, 1)
+    return Outcome(max(0, count - bad), bad, text if bad else "")
+
+
+def system(kind, *arguments):
     """The system tests on the programs of one build."""
-    def step():
-        report = WORK / f"system-{kind}.xml"
-        report.unlink(missing_ok=True)
-        code, text = command("tests/system/run", "-q", f"--junitxml={report}", *arguments,
-                             timeout=timeout, env={"SLUICE_BUILD": kind})
-        if not report.exists():
-            return Outcome(0, 1, text or f"pytest ended with {code}")
-        root = ET.parse(report).getroot()
-        totals = root if root.tag == "testsuite" else root[0]
-        count, bad = int(totals.get("tests", 0)), sum(
-            int(totals.get(n, 0)) for n in ("failures", "errors", "skipped"))
-        if count == 0 or (code != 0 and bad == 0):
-            bad = max(bad, 1)
-        return Outcome(max(0, count - bad), bad, text if bad else "")
-    return step
+    return lambda: junit(f"system-{kind}", "tests/system/run", "-q", *arguments,
+                         env={"SLUICE_BUILD": kind})
 
 
 def check_demo():
-    """The demo shows what it says it shows."""
-    return simple("./demo", timeout=900)
+    """The demo shows what it says it shows, and leaves nothing behind."""
+    return junit("demo", "/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c",
+                 "tests/system/pytest.ini", "tests/system/demo_check.py")
 
 
 PROGRAMS = ["sluiced", "sluicectl"]
@@ -365,9 +369,9 @@ STEPS = [
      build("tsan", *THREADED)),
     ("tsan", "shared state and channels under the thread sanitizer", tsan_tests),
     ("build-release", "build, gcc, release", build("release", *PROGRAMS)),
-    ("system", "system tests on the release build", pytest("release")),
-    ("system-asan", "system tests on the sanitizer build", pytest("asan", "-m", "asan")),
-    ("demo", "the demo", check_demo),
+    ("system", "system tests on the release build", system("release")),
+    ("system-asan", "system tests on the sanitizer build", system("asan", "-m", "asan")),
+    ("demo-life", "the demo: whole, kept, failing, interrupted", check_demo),
     ("build-fuzz", "build, clang 19, fuzz targets and the programs",
      build("fuzz", targets_of("fuzz", r"^fuzz_"), *PROGRAMS)),
     ("fuzz", f"fuzz targets, {FUZZ_SECONDS} s each", fuzz),

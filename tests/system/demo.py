@@ -1,11 +1,15 @@
 #!/usr/bin/python3
-"""The demo after the build: agents, gateway and a tool in namespaces; every step is checked."""
+"""The demo after the build: agents, gateway and a tool in namespaces; every step is checked.
+
+SLUICE_DEMO_BYTES makes the bulk transfers smaller.
+"""
 
 import argparse
 import hashlib
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,7 +29,7 @@ from lab.servers import Nginx  # noqa: E402
 from lab.tokens import Issuer  # noqa: E402
 
 GIB = 1 << 30
-BIG = 1_000_000_000
+BIG = int(os.environ.get("SLUICE_DEMO_BYTES", "1000000000"))
 PAGE = "docs/returns-policy.txt"
 
 
@@ -33,6 +37,10 @@ def human(seconds):
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def size(octets):
+    return f"{octets / 1e9:g} GB" if octets >= 1e9 else f"{octets / 1e6:g} MB"
 
 
 class Table:
@@ -166,8 +174,9 @@ class Demo:
     def transfers(self):
         free = shutil.disk_usage(self.folder).free
         if free < 2 * BIG + GIB:
-            self.table.add("bulk", "1 GB down and up", "not enough disk space", 0,
-                           [f"{free >> 20} MiB free in {self.folder}, 3 GB needed"])
+            self.table.add("bulk", f"{size(BIG)} down and up", "not enough disk space", 0,
+                           [f"{free >> 20} MiB free in {self.folder}, "
+                            f"{(2 * BIG + GIB) >> 20} needed"])
             return
         big = self.nginx.www / "docs" / "big.bin"
         subprocess.run(f"openssl enc -aes-128-ctr -nosalt -K {'5' * 32} -iv {'a' * 32} </dev/zero "
@@ -179,7 +188,7 @@ class Demo:
             began = time.monotonic()
             came = self._digest_of(self.network.agents.command(*command))
             seconds = time.monotonic() - began
-            self.table.add("bulk", f"download 1 GB, HTTP/{http}",
+            self.table.add("bulk", f"download {size(BIG)}, HTTP/{http}",
                            f"sha256 {came[:12]}… {BIG / seconds / 1e6:.0f} MB/s", seconds,
                            [] if came == wanted else [f"sha256 {came}, expected {wanted}"])
         for http in ("2", "1.1"):
@@ -193,7 +202,7 @@ class Demo:
                                                        f"{reply.body[:200]!r}"]
             if came != wanted:
                 problems.append(f"sha256 {came}, expected {wanted}")
-            self.table.add("bulk", f"upload 1 GB, HTTP/{http}",
+            self.table.add("bulk", f"upload {size(BIG)}, HTTP/{http}",
                            f"sha256 {came[:12]}… {BIG / seconds / 1e6:.0f} MB/s", seconds, problems)
             target.unlink(missing_ok=True)
         big.unlink()
@@ -259,12 +268,16 @@ class Demo:
                        problems)
 
     def stop(self):
-        began = time.monotonic()
-        code = self.gateway.stop()
-        self.table.add("end", "SIGTERM to the gateway", f"exit code {code}",
-                       time.monotonic() - began, [] if code == 0 else [self.gateway.process.tail()])
-        self.nginx.stop()
-        self.network.remove()
+        if self.gateway and self.gateway.process:
+            began = time.monotonic()
+            code = self.gateway.stop()
+            self.table.add("end", "SIGTERM to the gateway", f"exit code {code}",
+                           time.monotonic() - began,
+                           [] if code == 0 else [self.gateway.process.tail()])
+        if self.nginx:
+            self.nginx.stop()
+        if self.network:
+            self.network.remove()
 
     def run(self):
         steps = ((None, self.start), ("Calls", self.calls), ("Refusals", self.refusals),
@@ -281,26 +294,45 @@ class Demo:
                     break
 
 
+def typed(words):
+    """A command as bash reads it: every word as it is, but $TOKEN expands."""
+    return " ".join(f'"{w}"' if "$TOKEN" in w else shlex.quote(w) for w in map(str, words))
+
+
+STOP = """#!/bin/bash
+# Returns when all is gone; the folder goes last.
+kill -TERM "$(cat {folder}/pid)"
+for _ in $(seq 300); do
+  [ -e {folder} ] || exit 0
+  sleep 0.1
+done
+echo "still there: {folder}" >&2
+exit 1
+"""
+
+
 def keep(demo, isolated):
     folder = demo.folder
-    script = "#!/bin/bash\nexec nsenter -t $(cat {folder}/pid) -m -p {command} \"$@\"\n"
-    agent_curl = " ".join(demo.agent.curl_command(f"/{PAGE}", token="$TOKEN"))
+    script = "#!/bin/bash\nexec nsenter -t \"$(cat {folder}/pid)\" -m -p {command} \"$@\"\n"
+    agent_curl = typed(demo.agent.curl_command("/small", token="$TOKEN", extra=["-i"]))
     for name, command in (("agent", f"ip netns exec {demo.network.agents.name}"),
                           ("tool", f"ip netns exec {demo.network.tools.name}"),
-                          ("sluicectl", " ".join(map(str, demo.gateway.ctl_command())))):
+                          ("sluicectl", typed(demo.gateway.ctl_command()))):
         file = folder / name
         file.write_text(script.format(folder=folder, command=command))
         file.chmod(0o755)
-    (folder / "stop").write_text(f"#!/bin/bash\nkill -TERM $(cat {folder}/pid)\n")
+    (folder / "stop").write_text(STOP.format(folder=folder))
     (folder / "stop").chmod(0o755)
     (folder / "token").write_text(demo.task["token"])
+    mint = f"{folder}/sluicectl task create --class research --subject me"
     print(f"""
 Left running. To talk to it:
-  TOKEN=$(cat {folder}/token)      # ends {demo.task.get('expires_at', 'in five minutes')}; a new one:
-  TOKEN=$({folder}/sluicectl --output json task create --class research --subject me | jq -r .token)
+  TOKEN=$(cat {folder}/token)      # ends {demo.task["expires_at"]}; a new one:
+  TOKEN=$({mint} | sed -n 's/^token: //p')
   {folder}/agent {agent_curl}
+  {folder}/tool ss -tn
   {folder}/sluicectl status
-  less {folder}/gateway/sluiced.log
+  tail {folder}/gateway/sluiced.log
   {folder}/stop                    # end it; nothing stays behind
 """, flush=True)
     isolated.detach(0 if demo.table.good else 1)

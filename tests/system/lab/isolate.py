@@ -2,7 +2,8 @@
 
 The process continues as first process of a new PID namespace with a mount namespace of its own.
 However it ends, `kill -9` included, the kernel then ends every process it started, and with the
-last of them go the network namespaces and their devices, whose names live on a private tmpfs.
+last of them go the network namespaces and their devices, whose names live on a private /run, as do
+the traces of DPDK.
 """
 
 import atexit
@@ -19,6 +20,7 @@ CLONE_NEWPID = 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 PR_SET_PDEATHSIG = 1
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -55,6 +57,7 @@ def isolate():
     """Returns in the isolated process; the caller's process waits for it and takes its exit code."""
     if os.geteuid() != 0:
         sys.exit("Network namespaces need root: run this as root.")
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until there is somebody who clears up
     folder = scratch()
     verdict_read, verdict_write = os.pipe()
     _call("unshare", _libc.unshare(CLONE_NEWNS | CLONE_NEWPID))
@@ -66,12 +69,19 @@ def isolate():
         _wait(child, folder, verdict_read)
     os.close(verdict_read)
     die_with_parent()
-    os.makedirs("/run/netns", exist_ok=True)
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    _mount("tmpfs", "/run/netns", "tmpfs", MS_NOSUID | MS_NODEV)
+    _mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV)
+    os.mkdir("/run/netns")
+
+    def end(number, _frame):
+        for other in ENDING:  # the clearing up is not interrupted
+            signal.signal(other, signal.SIG_IGN)
+        sys.exit(128 + number)
+
     # The first process of a PID namespace gets only the signals it has handlers for.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, lambda n, _frame: sys.exit(128 + n))
+    for number in ENDING:
+        signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     os.environ["SLUICE_LAB"] = str(folder)
     return Isolated(folder, verdict_write)
 
@@ -97,17 +107,22 @@ class Isolated:
 
 
 def _wait(child, folder, verdict_read):
-    def forward(_number, _frame):
-        try:
-            os.kill(child, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
+    told = False
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    def forward(_number, _frame):
+        nonlocal told
+        os.kill(child, signal.SIGKILL if told else signal.SIGTERM)
+        told = True
+
+    for number in ENDING:
         signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     verdict = os.read(verdict_read, 1)
     if verdict:
         os._exit(verdict[0])
+    # Not reaped yet, so that its number cannot be another process's when a signal is forwarded.
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     _, status = os.waitpid(child, 0)
     shutil.rmtree(folder, ignore_errors=True)
     code = os.waitstatus_to_exitcode(status)

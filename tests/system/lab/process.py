@@ -48,6 +48,8 @@ class Process:
 
     def __init__(self, command, log, cpus=None, env=None, stdin=subprocess.DEVNULL):
         self.command = [str(c) for c in command]
+        inner = self.command[4:] if self.command[:3] == ["ip", "netns", "exec"] else self.command
+        self.name = pathlib.Path(inner[0]).name
         self.log = pathlib.Path(log)
         cpu_set = set(cpus) if cpus else None
 
@@ -68,6 +70,16 @@ class Process:
     def alive(self):
         return self.popen.poll() is None
 
+    def until(self, condition, deadline, what):
+        """As `until`, but over at once when this process ends."""
+        def met():
+            if not self.alive():
+                raise LabError(f"{self.name} ended with {self.popen.returncode} before: {what}\n"
+                               f"{self.tail()}")
+            return condition()
+
+        return until(met, deadline, what)
+
     def output(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
@@ -78,7 +90,7 @@ class Process:
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"{self.command[0]} did not end within {timeout} s\n"
+            raise LabError(f"{self.name} did not end within {timeout} s\n"
                            f"{self.tail()}") from error
 
     def signal(self, number):

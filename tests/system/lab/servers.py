@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from .process import Process, until
+from .process import Process
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -61,7 +61,7 @@ class Nginx:
             "nginx", "-e", self.folder / "error.log", "-p", self.folder, "-c",
             self.folder / "nginx.conf"),
             self.folder / "nginx.log", cpus=self.cpus)
-        until(lambda: listening(self.network.tools, self.port), 10, "nginx listens")
+        self.process.until(lambda: listening(self.network.tools, self.port), 10, "nginx listens")
         return self
 
     def stop(self):
@@ -84,7 +84,8 @@ class ScriptedTool:
         self.process = Process(self.network.tools.command(
             "/usr/bin/python3", HERE / "scripted_tool.py", self.port, self.requests),
             self.folder / "tool.log")
-        until(lambda: listening(self.network.tools, self.port), 10, "scripted tool listens")
+        self.process.until(lambda: listening(self.network.tools, self.port), 10,
+                           "scripted tool listens")
         return self
 
     def stop(self):
@@ -100,7 +101,6 @@ class ScriptedTool:
 
 def listening(namespace, port):
     return namespace.run("ss", "-Hltn", f"sport = :{port}").stdout.strip() != ""
-
 
 
 class DnsServer:
@@ -131,8 +131,8 @@ class DnsServer:
         self.process = Process(self.network.gateway.command(
             "/usr/bin/python3", HERE / "dns_server.py", self.ADDRESS, 53, self.zone_file, self.log),
             self.folder / "dns.log")
-        until(lambda: self.network.gateway.run("ss", "-Hlun", "sport = :53").stdout.strip(), 10,
-              "DNS server listens")
+        self.process.until(lambda: self.network.gateway.run("ss", "-Hlun", "sport = :53").stdout.strip(),
+                           10, "DNS server listens")
         return self
 
     def stop(self):

@@ -3,7 +3,7 @@
 import pathlib
 
 from .certificates import Authority
-from .process import Process, until
+from .process import Process
 from .servers import listening
 
 GOOD, STRANGER, DEMANDING, EXPIRED, OLD = 8443, 8444, 8445, 8446, 8447
@@ -69,7 +69,7 @@ class TlsTools:
         self.process = Process(self.network.tools.command(
             "nginx", "-e", self.folder / "error.log", "-p", self.folder, "-c",
             self.folder / "nginx.conf"), self.folder / "nginx.log")
-        until(lambda: listening(self.network.tools, OLD), 10, "nginx with TLS listens")
+        self.process.until(lambda: listening(self.network.tools, OLD), 10, "nginx with TLS listens")
         return self
 
     def stop(self):
