@@ -40,34 +40,35 @@ def split(arguments):
 
 
 def rows(table):
-    """(group or None, fields) of each row; a comment line that starts with -- names a group."""
+    """(group or None, macro, fields) of each row; a comment line that starts with -- names a group."""
     group, pending = None, ""
     for line in (TABLES / table).read_text(encoding="utf-8").splitlines():
         heading = re.match(r"// -- (.*)", line)
         if heading:
             group = heading.group(1).strip()
-        elif line.startswith("X(") or pending:
+        elif re.match(r"[XG]\(", line) or pending:
             # Adjacent strings of a folded row are one string.
             pending = re.sub(r'"\s*"', "", f"{pending} {line.strip()}") if pending else line.strip()
             if pending.endswith(")") and pending.count("(") <= pending.count(")"):
-                yield group, split(pending[2:-1])
+                yield group, pending[0], split(pending[2:-1])
                 pending = ""
 
 
 def metrics():
     text = ["# Metrics\n", NOTE.format(table="dataplane/telemetry/…/counters.def"),
             "`GET /metrics` on the metrics address and on the control socket (OpenMetrics), and "
-            "`GET /v1/stats`. Counters are\nsummed over workers. Every packet and call that is "
+            "`GET /v1/stats`. Counters are\nsummed over workers; what has no `_total` is a gauge. Every packet and call that is "
             "dropped or refused counts exactly one reason.\n"]
     last = object()
-    for group, fields in rows("counters.def"):
+    for group, macro, fields in rows("counters.def"):
         _, metric, labels, explanation = fields[:4]
         if group != last:
             text.append(f"\n## {(group or 'general').capitalize()}\n\n"
                         "| metric | labels | meaning |\n|---|---|---|")
             last = group
         shown = f"`{labels}`" if labels else ""
-        text.append(f"| `sluice_{metric}_total` | {shown} | {explanation} |")
+        suffix = "" if macro == "G" else "_total"
+        text.append(f"| `sluice_{metric}{suffix}` | {shown} | {explanation} |")
     return "\n".join(text) + "\n"
 
 
@@ -76,7 +77,7 @@ def errors():
             "Every refusal is one record: `application/problem+json` with `type` "
             "`urn:sluice:error:CODE` and these facts.\n",
             "| code | status | JSON-RPC | retry | fault | title |", "|---|---|---|---|---|---|"]
-    for _, fields in rows("reasons.def"):
+    for _, _, fields in rows("reasons.def"):
         code, status, rpc, retry, fault, title = fields
         text.append(f"| `{code}` | {status} | {rpc} | {RETRY[retry]} | {fault} | {title} |")
     return "\n".join(text) + "\n"

@@ -55,8 +55,9 @@ void write_counters(Exposition& out, const std::vector<WorkerView>& workers) {
     found->second.push_back(counter);
   }
   for (const auto& [metric, counters] : families) {
-    out.family(metric, "counter", telemetry::info(counters.front()).help);
-    const std::string name = std::string(metric) + "_total";
+    const bool gauge = telemetry::info(counters.front()).gauge;
+    out.family(metric, gauge ? "gauge" : "counter", telemetry::info(counters.front()).help);
+    const std::string name = std::string(metric) + (gauge ? "" : "_total");
     for (const Counter counter : counters) {
       for (const auto& worker : workers) {
         if (worker.counters == nullptr) continue;
@@ -183,11 +184,12 @@ json::object Control::stats() const {
       sum += value;
       each.push_back(value);
     }
-    counters[facts.id] = json::object{{"value", sum},
-                                      {"workers", std::move(each)},
-                                      {"metric", fmt::format("sluice_{}_total", facts.metric)},
-                                      {"labels", facts.labels},
-                                      {"help", facts.help}};
+    counters[facts.id] = json::object{
+        {"value", sum},
+        {"workers", std::move(each)},
+        {"metric", fmt::format("sluice_{}{}", facts.metric, facts.gauge ? "" : "_total")},
+        {"labels", facts.labels},
+        {"help", facts.help}};
   }
   out["counters"] = std::move(counters);
   return out;

@@ -39,6 +39,7 @@ void Stack::Impl::process_ack(Pcb& p, const Segment& s) {
                : s.ack == p.snd_una && s.length() == 0 && p.outstanding() > 0 && !window_changed;
     if (duplicate) {
       ++stats.tcp_dup_acks_in;
+      ++p.estats.dup_acks_in;
       if (p.dup_acks < 255) ++p.dup_acks;
       if (p.recovering && !p.sack) p.congestion.inflate(send_mss(p));
     }
@@ -59,6 +60,7 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight)
       s.ack > p.snd_base ? distance(p.snd_base, earlier(s.ack, data_end)) : 0;
   p.send.drop(data);
   p.snd_base = p.snd_base + data;
+  p.estats.thru_octets_acked += data;
   p.snd_una = s.ack;
   p.snd_nxt = later(p.snd_nxt, p.snd_una);
   p.high_rxt = later(p.high_rxt, p.snd_una);
@@ -74,6 +76,7 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight)
       p.recover_valid = !p.sack;
       p.dup_acks = 0;
       if (!p.sack) p.congestion.end_recovery(distance(p.snd_una, p.snd_nxt));
+      note(p, Happened::recovered, p.congestion.window());
     } else if (!p.sack) {
       // RFC 6582 section 3.2 step 3: a partial acknowledgement names the next hole.
       p.retransmit_first = true;
@@ -100,7 +103,7 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight)
 void Stack::Impl::sample_rtt(Pcb& p, const Segment& s) {
   if (p.timing && s.ack > p.timed_seq) {
     p.timing = false;
-    p.rtt.sample(now - p.timed_at);
+    take_rtt(p, now - p.timed_at);
     return;
   }
   // The echoed timestamp tells which transmission was answered (RFC 7323 section 4.1), so it serves
@@ -116,7 +119,7 @@ void Stack::Impl::sample_rtt(Pcb& p, const Segment& s) {
   }
   const auto ms =
       static_cast<std::int32_t>(timestamp_clock(p.ts_offset) - s.options.timestamp_echo);
-  if (ms >= 0 && ms < 120'000) p.rtt.sample(Micros{std::int64_t{ms} * 1000 + 500});
+  if (ms >= 0 && ms < 120'000) take_rtt(p, Micros{std::int64_t{ms} * 1000 + 500});
 }
 
 // RFC 9293 section 3.10.7.4: only from a segment that is not older than the one used last. True if
@@ -125,11 +128,13 @@ bool Stack::Impl::update_window(Pcb& p, const Segment& s) {
   const bool newer = p.snd_wl1 < s.seq || (p.snd_wl1 == s.seq && p.snd_wl2 <= s.ack);
   if (!newer) return false;
   const std::uint32_t before = p.snd_wnd;
+  const bool was_open = before > 0 || p.max_snd_wnd == 0;
   const Seq edge_before = p.snd_wl2 + before;
   p.snd_wnd = std::uint32_t{s.window} << (s.has(kSyn) ? 0 : p.snd_scale);
   p.max_snd_wnd = std::max(p.max_snd_wnd, p.snd_wnd);
   p.snd_wl1 = s.seq;
   p.snd_wl2 = s.ack;
+  if (was_open != (p.snd_wnd > 0)) peer_window_turned(p);
   if (s.ack + p.snd_wnd > edge_before) want_output(p);
   return p.snd_wnd != before;
 }
@@ -139,6 +144,7 @@ bool Stack::Impl::take_sack(Pcb& p, const Segment& s) {
   bool news = false;
   for (std::uint8_t i = 0; i < s.options.sack_count; ++i) {
     ++stats.tcp_sack_blocks_in;
+    ++p.estats.sack_blocks_rcvd;
     const SackBlock& b = s.options.sack[i];
     // Below the cumulative ACK it reports a duplicate (RFC 2883); beyond what was sent it is bogus.
     if (b.start < later(p.snd_una, s.ack) || b.end > p.snd_max || b.start >= b.end) continue;
@@ -158,6 +164,7 @@ bool Stack::Impl::first_is_lost(const Pcb& p) const {
 
 void Stack::Impl::enter_recovery(Pcb& p) {
   ++stats.tcp_fast_retransmits;
+  ++p.estats.fast_retran;
   const std::uint32_t in_flight = distance(p.snd_una, p.snd_nxt);
   p.recovering = p.recover_valid = true;
   p.recover = p.snd_max;
@@ -165,6 +172,7 @@ void Stack::Impl::enter_recovery(Pcb& p) {
   p.retransmit_first = true;
   p.timing = false;  // Karn
   p.congestion.on_loss(in_flight);
+  note(p, Happened::recovery, p.congestion.window());
   if (!p.sack) p.congestion.inflate(kDupThresh * send_mss(p));
   arm(p, kRetransmit, now + p.rtt.rto());
   want_output(p);

@@ -75,7 +75,7 @@ Connection* Stack::Impl::connect(const IpAddress& local, const Endpoint& remote,
   if (p == nullptr) return nullptr;
   ++stats.tcp_active_opens;
   p->observer = &observer;
-  p->phase = State::syn_sent;
+  enter(*p, State::syn_sent);
   p->iss = initial_sequence(key);
   p->ts_offset = timestamp_offset(key);
   p->snd_una = p->snd_nxt = p->snd_max = p->recover = p->high_rxt = p->iss;

@@ -26,9 +26,9 @@ void queue_fin(Pcb& p) {
   if (p.fin_queued) return;
   p.fin_queued = true;
   if (p.phase == State::established) {
-    p.phase = State::fin_wait_1;
+    p.stack->enter(p, State::fin_wait_1);
   } else if (p.phase == State::close_wait) {
-    p.phase = State::last_ack;
+    p.stack->enter(p, State::last_ack);
   }
   p.stack->want_output(p);
 }
@@ -115,8 +115,12 @@ void Connection::close() {
   Stack::Impl& s = *p.stack;
   p.detached = true;
   s.ready_list.remove(p);
+  if (p.reason == CloseReason::none) {
+    s.note(p, Happened::closed_by_owner, static_cast<std::uint32_t>(p.send.size()));
+  }
   if (p.reason != CloseReason::none || p.phase == State::syn_sent) {
     // Nothing the peer need hear of.
+    if (p.phase == State::syn_sent) s.enter(p, State::closed);
     s.free_pcb(p);
     return;
   }

@@ -31,6 +31,7 @@ void Stack::Impl::icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard,
       return;
     }
     ++stats.tcp_path_mtu_lowered;
+    note(p, Happened::path_mtu, next_hop_mtu);
     p.path_mtu = next_hop_mtu;
     if (!p.synchronized()) return;
     p.congestion.set_mss(send_mss(p));
@@ -41,6 +42,7 @@ void Stack::Impl::icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard,
     p.recover_valid = true;
     return;
   }
+  note(p, Happened::icmp_error, hard ? 1 : 0);
   if (hard && p.phase == State::syn_sent) {
     finish(p, CloseReason::unreachable);
     return;

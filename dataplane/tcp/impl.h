@@ -1,13 +1,20 @@
 // The machinery behind tcp::Stack. One struct, its functions spread over files by subject:
 //
-//   stack.cpp      arena, tables, the turn (timers, dispatch, flush)     connection.cpp  the
-//   application's calls input.cpp      segment arrives, RFC 9293 section 3.10.7, in its order
-//   passive.cpp    listeners and the SYN cache                           active.cpp      connect(),
-//   ports, ISN ack.cpp        step 5: acknowledgements, SACK, loss recovery         receive.cpp
-//   step 7: text, window output.cpp     what to send when; building segments timers.cpp      what
-//   to do when time is up time_wait.cpp  TIME-WAIT icmp.cpp        errors from the network
+// stack.cpp: arena, tables, the turn (timers, dispatch, flush)
+// connection.cpp: the application's calls
+// input.cpp: segment arrives, RFC 9293 section 3.10.7, in its order
+// passive.cpp: listeners and the SYN cache
+// active.cpp: connect(), ports, ISN
+// ack.cpp: step 5, acknowledgements, SACK, loss recovery
+// receive.cpp: step 7, text and window
+// output.cpp: what to send when; building segments
+// timers.cpp: what to do when time is up
+// time_wait.cpp: TIME-WAIT
+// icmp.cpp: errors from the network
+// watch.cpp: what a connection remembers and shows of itself
 #pragma once
 
+#include <algorithm>
 #include <bitset>
 #include <deque>
 #include <memory>
@@ -48,8 +55,16 @@ inline constexpr std::size_t kPortTries = 8192;
 // What a keyed hash is for: each purpose has its own values.
 enum class Purpose : std::uint8_t { table, isn, timestamp_offset, port_offset, port_step };
 
+using Happened = telemetry::ConnectionEvent;
+
 struct SynTag {};
 struct TimeWaitTag {};
+
+// Durations as events tell them.
+constexpr std::uint32_t micros32(Micros t) {
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(t.count(), 0, UINT32_MAX));
+}
+constexpr std::uint32_t millis32(Micros t) { return micros32(t / 1000); }
 
 // A half-open connection: nothing else is kept for a SYN.
 struct SynEntry : ListHook<SynTag> {
@@ -217,9 +232,10 @@ struct Stack::Impl {
   bool send_ack(Pcb& pcb);
   bool send_syn(Pcb& pcb);
   bool send_probe(Pcb& pcb);
-  void send_reset(Pcb& pcb);
+  void send_reset(Pcb& pcb, CloseReason why);
   bool send(const Outgoing& o, const ByteRing* ring = nullptr, std::size_t offset = 0,
             std::size_t length = 0);
+  void send_once(const Outgoing& o);
   void sent_ack(Pcb& pcb);
   void challenge(Pcb& pcb);
   void answer_unacceptable(Pcb& pcb);
@@ -244,6 +260,19 @@ struct Stack::Impl {
   void forget(TimeWaitEntry& entry);
   void poll_time_wait(std::size_t& budget);
   std::uint32_t index_of(const TimeWaitEntry& entry) const;
+
+  // -- watch.cpp
+  void enter(Pcb& pcb, State next);  // the only way to change `phase`
+  void note(Pcb& pcb, Happened what, std::uint32_t value = 0);
+  void peer_window_turned(Pcb& pcb);                  // to zero, or from it
+  void window_turned(Pcb& pcb, std::uint32_t field);  // what we are about to tell
+  static void count_sent(Pcb& pcb, std::uint32_t length, bool repeated);
+  static void take_rtt(Pcb& pcb, Micros sample);
+  void keep(Pcb& pcb);
+  telemetry::ConnectionRecord describe(const Pcb& pcb) const;
+  telemetry::ConnectionRecord describe(const SynEntry& entry) const;
+  telemetry::ConnectionRecord describe(const TimeWaitEntry& entry) const;
+  bool show(std::uint32_t entry, Visitor& visitor) const;  // false: not taken
 
   // -- icmp.cpp
   void icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard, std::uint16_t next_hop_mtu);
@@ -277,6 +306,14 @@ struct Stack::Impl {
   std::array<IntrusiveList<SynEntry, SynTag>, kSynStages> syn_stages;  // each in order of `due`
   IntrusiveList<TimeWaitEntry, TimeWaitTag> time_wait_fifo;            // in order of `expires`
   RateLimit resets, challenges;
+
+  // The last events of connections to which something unusual happened; the oldest make room.
+  struct Trace {
+    telemetry::ConnectionTrace trace;
+    std::uint32_t index = 0, generation = 0;  // whose it is, as long as that lives
+  };
+  std::vector<Trace> traces;  // at most config.kept_traces
+  std::size_t next_trace = 0;
 };
 
 }  // namespace sluice::tcp

@@ -66,6 +66,11 @@ void Stack::Impl::input(const InputSegment& in) {
 }
 
 void Stack::Impl::segment_arrives(Pcb& p, const Segment& s) {
+  ++p.estats.segs_in;
+  if (!s.payload.empty()) {
+    ++p.estats.data_segs_in;
+    p.estats.data_octets_in += s.payload.size();
+  }
   if (p.phase == State::syn_sent) return in_syn_sent(p, s);
   const std::uint32_t generation = p.generation;
   // First, the sequence number (with PAWS in front, RFC 7323 section 5.3 R1).
@@ -106,6 +111,7 @@ void Stack::Impl::in_syn_sent(Pcb& p, const Segment& s) {
   // this).
   if (s.has(kRst)) {
     if (acked) {
+      note(p, Happened::reset_received);
       finish(p, CloseReason::refused);
     } else {
       ++stats.drop_tcp_bad_rst;
@@ -129,7 +135,7 @@ void Stack::Impl::in_syn_sent(Pcb& p, const Segment& s) {
   p.last_heard = now;
   if (!acked) {
     // Simultaneous open: SYN-RECEIVED, and our SYN again with an ACK.
-    p.phase = State::syn_received;
+    enter(p, State::syn_received);
     p.syn_due = true;
     p.timing = false;
     want_output(p);
@@ -165,7 +171,7 @@ void Stack::Impl::learn_options(Pcb& p, const Options& o) {
 
 // Both ends agree: from SYN-SENT or SYN-RECEIVED to ESTABLISHED.
 void Stack::Impl::establish(Pcb& p) {
-  p.phase = p.fin_queued ? State::fin_wait_1 : State::established;
+  enter(p, p.fin_queued ? State::fin_wait_1 : State::established);
   if (p.timeouts > 0) p.rtt.syn_was_lost();
   p.congestion.start(send_mss(p), p.timeouts > 0);
   p.timeouts = 0;
@@ -177,7 +183,6 @@ void Stack::Impl::establish(Pcb& p) {
     mark_ready(p);
     return;
   }
-  ++stats.tcp_passive_opens;
   const std::uint32_t generation = p.generation;
   Observer* observer = acceptor.on_accept(p, p.listener_id, now);
   if (p.generation != generation) return;  // aborted in there
@@ -231,7 +236,9 @@ bool Stack::Impl::check_sequence(Pcb& p, const Segment& s) {
                  (first < 0 && last > 0);
   }
   if (acceptable) return true;
-  ++stats.drop_tcp_unacceptable;
+  // RFC 2883: what we have already, sent again.
+  const bool duplicate = length > 0 && last <= 0 && !s.has(kRst) && !s.has(kSyn);
+  ++(duplicate ? stats.drop_tcp_duplicate : stats.drop_tcp_unacceptable);
   if (s.has(kRst)) return false;
   if (s.has(kSyn)) {
     challenge(p);
@@ -240,9 +247,8 @@ bool Stack::Impl::check_sequence(Pcb& p, const Segment& s) {
   if (length == 0) {
     answer_unacceptable(p);
   } else {
-    if (last <= 0) {
-      // RFC 2883: tell the peer which of its retransmissions was for nothing.
-      ++stats.drop_tcp_duplicate;
+    if (duplicate) {
+      // The peer is told which of its retransmissions was for nothing.
       p.quick_acks = kQuickAcks;
       if (!s.payload.empty()) {
         p.dsack = true;
@@ -251,6 +257,7 @@ bool Stack::Impl::check_sequence(Pcb& p, const Segment& s) {
       }
     }
     ++stats.tcp_dup_acks_out;
+    ++p.estats.dup_acks_out;
     if (!send_ack(p)) {
       p.ack_now = true;
       want_output(p);
@@ -277,12 +284,12 @@ bool Stack::Impl::check_reset(Pcb& p, const Segment& s) {
 }
 
 void Stack::Impl::on_reset(Pcb& p) {
-  if (p.phase == State::syn_received) {
-    finish(p, p.passive ? CloseReason::reset_by_peer : CloseReason::refused);
-    return;
-  }
   // Everything was said and heard: a RST in place of the last ACK takes nothing away.
   const bool complete = p.fin_received && p.fin_queued && p.send.empty();
+  if (!complete) note(p, Happened::reset_received);
+  if (p.phase == State::syn_received) {
+    return finish(p, p.passive ? CloseReason::reset_by_peer : CloseReason::refused);
+  }
   finish(p, complete ? CloseReason::graceful : CloseReason::reset_by_peer);
 }
 
@@ -331,7 +338,7 @@ bool Stack::Impl::check_ack(Pcb& p, const Segment& s) {
   if (!p.fin_acked()) return true;
   switch (p.phase) {
     case State::fin_wait_1:
-      p.phase = State::fin_wait_2;
+      enter(p, State::fin_wait_2);
       if (p.detached) arm(p, kLifetime, now + kFinWait2Time);
       break;
     case State::closing:
@@ -357,11 +364,11 @@ void Stack::Impl::process_fin(Pcb& p) {
   switch (p.phase) {
     case State::syn_received:
     case State::established:
-      p.phase = State::close_wait;
+      enter(p, State::close_wait);
       break;
     case State::fin_wait_1:
       // Our FIN is not acknowledged yet, or check_ack() had moved on.
-      p.phase = State::closing;
+      enter(p, State::closing);
       break;
     case State::fin_wait_2:
       enter_time_wait(p);
@@ -387,8 +394,7 @@ void Stack::Impl::refuse(const Segment& s) {
     o.ack = s.seq + s.length();
     o.flags = kRst | kAck;
   }
-  ++stats.tcp_out_rsts;
-  send(o);
+  send_once(o);
 }
 
 }  // namespace sluice::tcp

@@ -68,6 +68,8 @@ bool Stack::Impl::output_control(Pcb& p) {
     if (!send(o)) return false;
     p.keepalive_due = false;
     ++stats.tcp_keepalive_probes;
+    note(p, Happened::keepalive_probe, p.keepalive_probes);
+    ++p.estats.segs_out;
     sent_ack(p);
   }
   if (p.probe_due && p.persisting) {
@@ -232,16 +234,18 @@ bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8
   // Data comes first: SACK blocks ride along as far as the segment stays within the MSS.
   while (o.options.sack_count > 0 && 4 + 8u * o.options.sack_count > room) --o.options.sack_count;
   if (length > 0 && seq + length == p.data_end()) o.flags |= kPsh;
+  const std::uint32_t fin = (flags & kFin) != 0 ? 1 : 0;
+  o.repeated = seq < p.snd_max;
+  o.fresh = !o.repeated || seq + length + fin > p.snd_max;
   const Seq edge_before = p.rcv_edge;
   o.window = advertise(p);
   if (!send(o, &p.send, length > 0 ? distance(p.snd_base, seq) : 0, length)) {
     p.rcv_edge = edge_before;
     return false;
   }
-  const std::uint32_t fin = (flags & kFin) != 0 ? 1 : 0;
   stats.tcp_data_octets_out += length;
-  if (seq < p.snd_max) {
-    ++stats.tcp_retrans_segs;
+  count_sent(p, length, o.repeated);
+  if (o.repeated) {
     p.timing = false;
   } else if (!p.timing && length + fin > 0) {
     p.timing = true;
@@ -273,6 +277,7 @@ bool Stack::Impl::send_ack(Pcb& p) {
     p.rcv_edge = edge_before;
     return false;
   }
+  ++p.estats.segs_out;
   sent_ack(p);
   return true;
 }
@@ -301,11 +306,12 @@ bool Stack::Impl::send_syn(Pcb& p) {
   o.options.has_timestamps = !answer || p.timestamps;
   o.options.timestamp = timestamp_clock(p.ts_offset);
   o.options.timestamp_echo = answer ? p.ts_recent : 0;
+  o.repeated = p.snd_max > p.iss;
+  o.fresh = !o.repeated;
   if (!send(o)) return false;
   p.syn_due = false;
-  if (p.snd_max > p.iss) {
-    ++stats.tcp_retrans_segs;
-  } else {
+  count_sent(p, 0, o.repeated);
+  if (!o.repeated) {
     p.timing = true;
     p.timed_seq = p.iss;
     p.timed_at = now;
@@ -322,6 +328,7 @@ bool Stack::Impl::send_probe(Pcb& p) {
   const bool text = p.snd_nxt < p.data_end();
   if (!text && !p.fin_queued) return true;
   ++stats.tcp_zero_window_probes;
+  note(p, Happened::window_probe, p.timeouts);
   disarm(p, kRetransmit);
   if (!send_segment(p, p.snd_nxt, text ? 1 : 0,
                     static_cast<std::uint8_t>(kAck | (text ? 0 : kFin)))) {
@@ -332,14 +339,14 @@ bool Stack::Impl::send_probe(Pcb& p) {
   return true;
 }
 
-void Stack::Impl::send_reset(Pcb& p) {
+void Stack::Impl::send_reset(Pcb& p, CloseReason why) {
   Outgoing o;
   o.key = p.key;
   o.seq = acceptable_seq(p);
   o.ack = p.rcv_nxt;
   o.flags = kRst | kAck;
-  ++stats.tcp_out_rsts;
-  send(o);
+  note(p, Happened::reset_sent, static_cast<std::uint32_t>(why));
+  send_once(o);
 }
 
 // RFC 5961 section 7: limited per connection and for the stack.
@@ -349,6 +356,7 @@ void Stack::Impl::challenge(Pcb& p) {
     return;
   }
   ++stats.tcp_challenge_acks;
+  note(p, Happened::challenge_ack);
   answer_unacceptable(p);
 }
 
@@ -358,7 +366,7 @@ void Stack::Impl::challenge(Pcb& p) {
 void Stack::Impl::answer_unacceptable(Pcb& p) {
   if (now < p.next_challenge) return;
   p.next_challenge = now + kChallengeSpacing;
-  send_ack(p);
+  if (!send_ack(p)) ++stats.drop_tcp_no_buffer;
 }
 
 bool Stack::Impl::send(const Outgoing& o, const ByteRing* ring, std::size_t offset,
@@ -369,8 +377,15 @@ bool Stack::Impl::send(const Outgoing& o, const ByteRing* ring, std::size_t offs
   write_header(o, room.first(header));
   if (length > 0) ring->copy_out(offset, room.subspan(header, length));
   sink.commit();
-  ++stats.tcp_out_segs;
+  if (o.fresh) ++stats.tcp_out_segs;
+  if (o.repeated) ++stats.tcp_retrans_segs;
+  if ((o.flags & kRst) != 0) ++stats.tcp_out_rsts;
   return true;
+}
+
+// What nobody will send again: a RST, or an answer of a connection that is only remembered.
+void Stack::Impl::send_once(const Outgoing& o) {
+  if (!send(o)) ++stats.drop_tcp_no_buffer;
 }
 
 }  // namespace sluice::tcp

@@ -49,10 +49,14 @@ void Stack::Impl::syn_arrives(const Segment& s, std::uint64_t hash, std::uint32_
     for (auto stage = syn_stages.rbegin(); stage != syn_stages.rend(); ++stage) {
       if (stage->empty()) continue;
       ++stats.tcp_syn_cache_evicted;
+      ++stats.tcp_attempt_fails;
       forget(stage->front());
       break;
     }
-    if (syn_entries.used() >= config.syn_cache_entries) return;
+    if (syn_entries.used() >= config.syn_cache_entries) {
+      ++stats.drop_tcp_syn_cache_full;
+      return;
+    }
   }
   const std::uint32_t i = syn_entries.take();
   if (!flows.insert(hash, kSynEntry | i)) {
@@ -82,6 +86,8 @@ void Stack::Impl::syn_arrives(const Segment& s, std::uint64_t hash, std::uint32_
   e.due = now + stage_time(0);
   syn_stages[0].push_back(e);
   ++stats.tcp_syn_cache_added;
+  ++stats.tcp_passive_opens;
+  if (!s.payload.empty()) ++stats.drop_tcp_syn_text;
   send_syn_ack(e);
 }
 
@@ -102,6 +108,8 @@ bool Stack::Impl::send_syn_ack(SynEntry& e) {
   o.options.has_timestamps = e.timestamps;
   o.options.timestamp = timestamp_clock(timestamp_offset(e.key));
   o.options.timestamp_echo = e.ts_recent;
+  o.repeated = e.repeated || e.stage > 0;
+  o.fresh = !o.repeated;
   return send(o);
 }
 
@@ -121,6 +129,7 @@ void Stack::Impl::half_open_arrives(SynEntry& e, const Segment& s) {
     }
     const std::uint32_t l = listener(s.key.local_port);
     const std::uint64_t hash = e.hash;
+    ++stats.tcp_attempt_fails;
     forget(e);
     if (l != FlowTable::kNone) syn_arrives(s, hash, l, Seq{}, false);
     return;
@@ -182,7 +191,7 @@ Pcb* Stack::Impl::promote(SynEntry& e, const Segment&) {
   forget(e);
   Pcb* p = new_pcb(from.key, from.hash);
   if (p == nullptr) return nullptr;
-  p->phase = State::syn_received;
+  enter(*p, State::syn_received);
   p->passive = p->accepting = true;
   p->listener_id = from.listener_id;
   p->iss = from.iss;
@@ -201,6 +210,9 @@ Pcb* Stack::Impl::promote(SynEntry& e, const Segment&) {
   p->ts_recent = from.ts_recent;
   p->ts_recent_at = now;
   p->ts_offset = timestamp_offset(from.key);
+  p->estats.segs_in = 1;
+  p->estats.segs_out = 1u + from.stage;
+  p->estats.segs_retrans = from.stage;
   if (from.stage == 0) {
     p->timing = !from.repeated;  // Karn
     p->timed_seq = from.iss;

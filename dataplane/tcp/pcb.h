@@ -16,6 +16,7 @@
 #include "rtt.h"
 #include "seq.h"
 #include "tcp/stack.h"
+#include "telemetry/connection_record.h"
 
 namespace sluice::tcp {
 
@@ -40,6 +41,8 @@ struct OutOfOrder {
   std::array<std::uint32_t, 4> recent{};
   std::uint8_t recent_count = 0;
 };
+
+inline constexpr std::uint32_t kNotKept = ~0u;
 
 struct Pcb final : Connection,
                    ListHook<ReadyTag>,
@@ -142,6 +145,13 @@ struct Pcb final : Connection,
 
   std::array<Time, kTimers> deadline;
 
+  // -- for whoever looks at it later
+  Time opened{};
+  bool window_shut = false;          // the last window we told was zero
+  std::uint32_t kept_at = kNotKept;  // slot of the stack's traces, if it is still this one's
+  telemetry::TcpEstats estats;
+  telemetry::ConnectionEvents events;
+
   // -- derived
   bool synchronized() const { return phase >= State::established; }
   std::uint32_t unread() const {
@@ -157,5 +167,7 @@ struct Pcb final : Connection,
     return scoreboard->covered(distance(snd_una, from), distance(snd_una, to));
   }
 };
+// In steady state a connection owns nothing else but its buffers.
+static_assert(sizeof(Pcb) <= 1024);
 
 }  // namespace sluice::tcp

@@ -10,7 +10,9 @@ namespace sluice::tcp {
 void Stack::Impl::process_text(Pcb& p, const Segment& s) {
   if (p.phase != State::established && p.phase != State::fin_wait_1 &&
       p.phase != State::fin_wait_2 && p.phase != State::syn_received) {
-    return;  // after the peer's FIN there is no more text; section 3.10.7.4
+    // After the peer's FIN there is no more text; section 3.10.7.4.
+    if (!s.payload.empty()) ++stats.drop_tcp_after_fin;
+    return;
   }
   ByteSpan payload = s.payload;
   bool fin = s.has(kFin);
@@ -43,10 +45,9 @@ void Stack::Impl::process_text(Pcb& p, const Segment& s) {
   if (p.fin_seen) {
     // Nothing follows the FIN.
     const std::uint32_t end = distance(p.rcv_nxt, p.fin_seq);
-    if (at >= end) {
-      payload = {};
-    } else if (at + payload.size() > end) {
-      payload = payload.first(end - at);
+    if (at + payload.size() > end) {
+      ++stats.drop_tcp_after_fin;
+      payload = payload.first(at < end ? end - at : 0);
     }
     fin = false;
   }
@@ -67,6 +68,9 @@ void Stack::Impl::process_text(Pcb& p, const Segment& s) {
       if (p.rcv_nxt == nxt) {
         // No memory: as if it had been lost, but the peer is told to wait and probe. Taking back a
         // window is the lesser evil here: a peer that hears nothing gives the connection up.
+        if (!p.starved) {
+          note(p, Happened::memory_refused, static_cast<std::uint32_t>(payload.size()));
+        }
         p.starved = true;
         // Nothing beyond rcv_nxt was ever sent, as far as we are concerned: the peer will go back.
         p.snd_wl1 = earlier(p.snd_wl1, p.rcv_nxt);
@@ -85,6 +89,7 @@ void Stack::Impl::process_text(Pcb& p, const Segment& s) {
     }
   } else {
     ++stats.tcp_dup_acks_out;
+    ++p.estats.dup_acks_out;
     p.quick_acks = kQuickAcks;
     const bool kept = payload.empty() || take_out_of_order(p, at, payload);
     if (kept && fin) {
@@ -129,6 +134,7 @@ void Stack::Impl::take_in_order(Pcb& p, ByteSpan payload) {
       p.ack_now = true;  // RFC 5681 section 4.2: fills all or part of a gap
       p.quick_acks = kQuickAcks;
       if (ranges.empty()) {
+        note(p, Happened::gap_closed, n);
         if (spare_overtaken.size() < 64) spare_overtaken.push_back(std::move(p.overtaken));
         p.overtaken.reset();
       } else {
@@ -145,6 +151,7 @@ void Stack::Impl::take_in_order(Pcb& p, ByteSpan payload) {
   }
   p.rcv_nxt = p.rcv_nxt + n;
   stats.tcp_data_octets_in += n;
+  p.estats.thru_octets_received += n;
   if (!armed(p, kHousekeeping)) arm(p, kHousekeeping, now + kIdleBufferTime);
 }
 
@@ -157,6 +164,7 @@ bool Stack::Impl::take_out_of_order(Pcb& p, std::uint32_t offset, ByteSpan paylo
     return false;
   }
   if (!p.overtaken) {
+    note(p, Happened::gap_opened, offset);
     if (spare_overtaken.empty()) {
       p.overtaken = std::make_unique<OutOfOrder>();
     } else {
@@ -203,6 +211,7 @@ bool Stack::Impl::settle_direct(Pcb& p, bool beyond_limit) {
   if (!reserve(p.receive, p.direct.size(), beyond_limit)) {
     if (!beyond_limit) return false;
     // The machine is out of memory and the bytes are acknowledged: the stream cannot go on.
+    ++stats.drop_tcp_memory;
     direct_list.remove(p);
     p.direct = {};
     reset_peer(p, CloseReason::aborted);
@@ -248,7 +257,10 @@ std::uint32_t Stack::Impl::free_window(const Pcb& p) const {
 // worth a segment. The field is what is left of the promise, rounded up to the scale's unit as long
 // as the pad covers it (RFC 7323 section 2.3).
 std::uint16_t Stack::Impl::advertise(Pcb& p) {
-  if (p.starved) return 0;
+  if (p.starved) {
+    window_turned(p, 0);
+    return 0;
+  }
   const std::uint32_t room = free_window(p);
   const std::uint32_t current = distance(p.rcv_nxt, p.rcv_edge);
   const std::uint32_t unit = 1u << p.rcv_scale;
@@ -263,6 +275,7 @@ std::uint16_t Stack::Impl::advertise(Pcb& p) {
     ++field;
   }
   p.rcv_edge = later(p.rcv_edge, p.rcv_nxt + (field << p.rcv_scale));
+  window_turned(p, field);
   return static_cast<std::uint16_t>(field);
 }
 

@@ -41,6 +41,7 @@ class RttEstimator {
 
   Micros rto() const { return rto_; }
   Micros srtt() const { return srtt_; }
+  Micros variance() const { return variance_; }
   bool known() const { return srtt_ != Micros{0}; }
 
  private:

@@ -99,6 +99,7 @@ Pcb* Stack::Impl::new_pcb(const FlowKey& key, std::uint64_t hash) {
   p.path_mtu = config.mtu;
   p.rcv_limit = static_cast<std::uint32_t>(config.receive_buffer);
   p.deadline.fill(kNever);
+  p.opened = now;
   p.last_sent = p.last_heard = p.round_began = p.next_challenge = now;
   return &p;
 }
@@ -139,15 +140,13 @@ void Stack::Impl::free_pcb(Pcb& p) {
 
 void Stack::Impl::finish(Pcb& p, CloseReason reason) {
   if (p.reason != CloseReason::none) return;
-  const bool was_open = p.synchronized();
-  if (!was_open && reason != CloseReason::aborted) ++stats.tcp_attempt_fails;
-  if (was_open && reason != CloseReason::graceful) ++stats.tcp_estab_resets;
   remove_from_table(p);
   wheel.cancel(p);
   p.deadline.fill(kNever);
   output_list.remove(p);
   p.reason = reason;
-  if (p.phase != State::time_wait) p.phase = State::closed;
+  if (p.phase != State::time_wait) enter(p, State::closed);
+  if (p.kept_at != kNotKept) keep(p);  // how it ended
   release(p.send);
   if (p.detached || p.accepting) {
     free_pcb(p);
@@ -158,7 +157,7 @@ void Stack::Impl::finish(Pcb& p, CloseReason reason) {
 
 void Stack::Impl::reset_peer(Pcb& p, CloseReason reason) {
   if (p.phase != State::syn_sent && p.phase != State::closed && p.phase != State::time_wait) {
-    send_reset(p);
+    send_reset(p, reason);
   }
   finish(p, reason);
 }

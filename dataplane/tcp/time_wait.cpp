@@ -50,7 +50,7 @@ void Stack::Impl::enter_time_wait(Pcb& p) {
       time_waits.give_back(i);
     }
   }
-  p.phase = State::time_wait;
+  enter(p, State::time_wait);
   finish(p, CloseReason::graceful);
 }
 
@@ -100,7 +100,7 @@ void Stack::Impl::time_wait_arrives(TimeWaitEntry& e, const Segment& s) {
   o.options.has_timestamps = e.timestamps;
   o.options.timestamp = timestamp_clock(e.ts_offset);
   o.options.timestamp_echo = e.ts_recent;
-  send(o);
+  send_once(o);
 }
 
 void Stack::Impl::poll_time_wait(std::size_t& budget) {

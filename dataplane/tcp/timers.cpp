@@ -62,10 +62,13 @@ void Stack::Impl::wake(Pcb& p) {
 void Stack::Impl::retransmission_timeout(Pcb& p) {
   if (p.persisting) return persist_timeout(p);
   ++stats.tcp_timeouts;
+  ++p.estats.timeouts;
+  note(p, Happened::retransmission_timeout, micros32(p.rtt.rto()));
   if (p.stuck_since == kNever) p.stuck_since = now;
   // R2: the peer has been silent too long. For a SYN the connect timeout rules.
   if (p.synchronized() && now - p.stuck_since >= kGiveUpTime) {
     ++stats.tcp_give_ups;
+    note(p, Happened::gave_up, millis32(now - p.last_heard));
     reset_peer(p, CloseReason::timed_out);
     return;
   }
@@ -100,6 +103,7 @@ void Stack::Impl::persist_timeout(Pcb& p) {
     p.stuck_since = now;
   } else if (now - p.stuck_since >= kGiveUpTime) {
     ++stats.tcp_give_ups;
+    note(p, Happened::gave_up, millis32(now - p.last_heard));
     reset_peer(p, CloseReason::timed_out);
     return;
   }
@@ -129,6 +133,7 @@ void Stack::Impl::keepalive_timeout(Pcb& p) {
   }
   if (p.keepalive_probes >= config.keepalive_probes) {
     ++stats.tcp_give_ups;
+    note(p, Happened::gave_up, millis32(now - p.last_heard));
     reset_peer(p, CloseReason::timed_out);
     return;
   }

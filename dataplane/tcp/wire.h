@@ -74,6 +74,8 @@ struct Outgoing {
   Seq seq, ack;
   std::uint8_t flags = 0;
   std::uint16_t window = 0;
+  bool fresh = true;      // it carries nothing that was sent before, or something more
+  bool repeated = false;  // it carries something that was sent before
   Options options;
 
   std::size_t options_length() const;

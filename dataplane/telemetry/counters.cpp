@@ -5,7 +5,8 @@ namespace sluice::telemetry {
 namespace {
 
 constexpr CounterInfo kCounters[] = {
-#define X(id, metric, labels, help) CounterInfo{#id, #metric, labels, help},
+#define X(id, metric, labels, help) CounterInfo{#id, #metric, labels, help, false},
+#define G(id, metric, labels, help) CounterInfo{#id, #metric, labels, help, true},
 #include "telemetry/counters.def"
 #undef X
 };

@@ -73,6 +73,12 @@ std::string Inspector::check(const Stack& stack, std::vector<std::uint64_t>& edg
     if (generation == p.generation + 1 && p.rcv_edge < before) return "right edge moved left";
     edges[i] = std::uint64_t{p.generation + 1} << 32 | p.rcv_edge.raw();
   }
+  std::uint64_t established = 0;
+  for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+    const State phase = s.pcbs[i].phase;
+    if (phase == State::established || phase == State::close_wait) ++established;
+  }
+  if (established != s.stats.tcp_curr_estab) return "tcpCurrEstab differs from the connections";
   if (memory != s.memory) return "memory account differs from the buffers";
   if (memory > s.config.memory_limit + 65536) return "memory over its limit";
   std::size_t tabled = s.syn_entries.used() + s.time_wait_fifo.size();

@@ -16,10 +16,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "base/bytes.h"
 #include "base/ip_address.h"
 #include "base/time.h"
+#include "telemetry/connection_record.h"
 
 namespace sluice::tcp {
 
@@ -31,29 +33,8 @@ struct FlowKey {
   friend constexpr bool operator==(const FlowKey&, const FlowKey&) = default;
 };
 
-// RFC 9293 section 3.3.2.
-enum class State : std::uint8_t {
-  closed,
-  syn_sent,
-  syn_received,
-  established,
-  fin_wait_1,
-  fin_wait_2,
-  close_wait,
-  closing,
-  last_ack,
-  time_wait,
-};
-
-enum class CloseReason : std::uint8_t {
-  none,           // still open
-  graceful,       // FIN both ways
-  reset_by_peer,  // acceptable RST
-  refused,        // RST to our SYN
-  timed_out,      // R2 (RFC 9293 section 3.8.3) or connect timeout
-  unreachable,    // ICMP hard error while connecting
-  aborted,        // our own abort()
-};
+using State = telemetry::TcpState;
+using CloseReason = telemetry::TcpCloseReason;
 
 class Connection;
 
@@ -158,6 +139,7 @@ struct StackConfig {
   Micros keepalive_idle{60'000'000};      // silence before the first probe
   Micros keepalive_interval{10'000'000};  // between probes
   std::uint8_t keepalive_probes = 6;      // unanswered ones before giving up
+  std::size_t kept_traces = 256;          // of connections to which something unusual happened
 };
 
 struct Stats;  // tcp/stats.h: counters of this stack, RFC 4022/4898 names, drop reasons
@@ -200,6 +182,26 @@ class Stack {
   std::size_t time_wait_count() const;
   std::size_t memory_in_use() const;
   const Stats& stats() const;
+
+  // Looking at connections, those half open and in TIME-WAIT too: visits what lies in the next
+  // `places` places of the table from position `from` (0 at first), and returns where to go on, or
+  // kWalkEnd. A connection that is there from beginning to end is seen exactly once.
+  class Visitor {
+   public:
+    // False: not taken; the walk ends before this one.
+    virtual bool visit(const telemetry::ConnectionRecord& record) = 0;
+
+   protected:
+    ~Visitor() = default;
+  };
+  static constexpr std::uint32_t kWalkEnd = ~0u;
+  std::uint32_t walk(std::uint32_t from, std::size_t places, Visitor& visitor, Time now) const;
+  // The last events of a connection that lives.
+  std::optional<telemetry::ConnectionTrace> live_trace(const FlowKey& flow, Time now) const;
+  // Those of connections to which something unusual happened, as they were then or ended: at most
+  // StackConfig::kept_traces, one per connection; 0 is the one begun last.
+  std::size_t kept_traces() const;
+  telemetry::ConnectionTrace kept_trace(std::size_t i, Time now) const;
 
   // RST to everyone, nothing left afterwards: orderly stop and tests.
   void abort_all(Time now);

@@ -13,6 +13,7 @@ namespace sluice::tcp {
   X(tcp_passive_opens)         \
   X(tcp_attempt_fails)         \
   X(tcp_estab_resets)          \
+  X(tcp_curr_estab)            \
   X(tcp_in_segs)               \
   X(tcp_out_segs)              \
   X(tcp_retrans_segs)          \
@@ -58,6 +59,10 @@ namespace sluice::tcp {
   X(drop_tcp_table_full)       \
   X(drop_tcp_refused)          \
   X(drop_tcp_after_close)      \
+  X(drop_tcp_after_fin)        \
+  X(drop_tcp_syn_text)         \
+  X(drop_tcp_syn_cache_full)   \
+  X(drop_tcp_no_buffer)        \
   X(drop_tcp_time_wait)        \
   X(drop_tcp_rst_limit)        \
   X(drop_tcp_icmp)

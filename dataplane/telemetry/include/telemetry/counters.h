@@ -1,8 +1,9 @@
 // Counters of one worker: one writer, any reader (channel "counters" of the design).
 //
-// The table is counters.def: X(name, labels, unit, help). `labels` is a comma-separated constant
-// label list, e.g. `reason="bad_checksum"`; rows with the same metric share its name. Generates the
-// enum, the metric names (sluice_<metric>_total), help text and docs/metrics.md.
+// The table is counters.def: X(id, metric, labels, help), and G(…) for gauges. `labels` is a
+// comma-separated constant label list, e.g. `reason="bad_checksum"`; rows with the same metric
+// share its name. Generates the enum, the metric names (sluice_<metric>_total, a gauge's without
+// _total), help text and docs/metrics.md.
 #pragma once
 
 #include <array>
@@ -22,6 +23,7 @@ enum class Counter : std::uint16_t {
 
 struct CounterInfo {
   std::string_view id, metric, labels, help;
+  bool gauge = false;
 };
 const CounterInfo& info(Counter counter);
 
