@@ -10,18 +10,11 @@ import pytest
 from lab import network as net
 from lab.clients import inside
 from lab.documents import agent_class, service
-from lab.network import AGENT, GATEWAY_AGENTS, GATEWAY_TOOLS
-from lab.process import until
+from lab.frames import checksum
+from lab.network import GATEWAY_AGENTS, GATEWAY_TOOLS
 from lab.servers import Nginx
 
 pytestmark = pytest.mark.asan
-
-
-def checksum(data):
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
 
 
 def echo(namespace, address, size=56, timeout=2.0, idents=iter(range(1, 60000))):
@@ -116,51 +109,6 @@ def test_udp_to_a_closed_port(lab):
         sock.send(b"hello")
         with pytest.raises(ConnectionRefusedError):
             sock.recv(100)
-
-
-FRAMES = {
-    "short": "eth[:10]",
-    "unknown ethertype": "eth[:12] + b'\\x88\\xb5' + b'x' * 50",
-    "ip version 7": "eth + b'\\x75' + ip[1:]",
-    "ip header length 4": "eth + b'\\x44' + ip[1:]",
-    "ip longer than frame": "eth + ip[:2] + b'\\xff\\xff' + ip[4:]",
-    "bad ip checksum": "eth + ip[:10] + b'\\0\\1' + ip[12:]",
-    "tcp data offset 3": "eth + ip + tcp[:12] + b'\\x30' + tcp[13:]",
-    "tcp cut short": "eth + ip + tcp[:11]",
-    "vlan tag": "eth[:12] + b'\\x81\\x00\\x00\\x05\\x08\\x00' + ip + tcp",
-    "ethernet length": "eth[:12] + b'\\x00\\x10' + b'\\xff' * 60",
-    "zeros": "bytes(60)",
-    "broadcast tcp": "b'\\xff' * 6 + eth[6:] + ip + tcp",
-}
-
-
-@pytest.mark.parametrize("name", FRAMES)
-def test_malformed_frames_are_counted(lab, name):
-    """Each is dropped under a name of its own, and nothing is lost."""
-    namespace = lab.network.agents
-    links = namespace.ip("link", "show", "eth0").stdout
-    own = bytes.fromhex(re.search(r"ether ([\da-f:]+)", links).group(1).replace(":", ""))
-    peer = lab.network.gateway.ip("link", "show", "sl-agents").stdout
-    gateway = bytes.fromhex(re.search(r"ether ([\da-f:]+)", peer).group(1).replace(":", ""))
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, socket.inet_aton(AGENT[0]),
-                     socket.inet_aton(GATEWAY_AGENTS[0]))
-    ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
-    tcp = struct.pack("!HHIIBBHHH", 1234, 443, 1, 0, 0x50, 2, 1000, 0, 0)  # its checksum is wrong
-    eth = gateway + own + b"\x08\x00"
-    frame = eval(FRAMES[name], {"bytes": bytes}, {"eth": eth, "ip": ip, "tcp": tcp})  # noqa: S307
-
-    def drops():
-        return sum(row["value"] for row in lab.gateway.stats()["counters"].values()
-                   if row["metric"] == "sluice_drops_total")
-
-    before = drops()
-    with inside(namespace):
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    with sock:
-        sock.bind(("eth0", 0))
-        for _ in range(10):
-            sock.send(frame.ljust(14, b"\0"))
-    until(lambda: drops() >= before + 10, 3, f"10 drops ({drops() - before})")
 
 
 def start_kb(gateway, folder, **nginx):

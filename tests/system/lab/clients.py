@@ -173,6 +173,25 @@ def connect(network, port=443, tls=True, ca=None, host=HOST, alpn=("http/1.1",),
     return context.wrap_socket(sock, server_hostname=host)
 
 
+def read_answer(sock):
+    """One HTTP/1.1 answer with a Content-Length from a connection that stays."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += some(sock)
+    head, _, body = data.partition(b"\r\n\r\n")
+    status, headers = parse_head(head.decode("latin-1") + "\r\n\r\n")
+    while len(body) < int(headers["content-length"]):
+        body += some(sock)
+    return Reply(status, headers, body)
+
+
+def some(sock):
+    piece = sock.recv(65536)
+    if not piece:
+        raise LabError("the connection ended in an answer")
+    return piece
+
+
 def read_all(sock, limit=1 << 24):
     """Everything until the end of the connection; (bytes, how it ended: "fin" or "reset")."""
     data = b""

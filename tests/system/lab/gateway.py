@@ -50,7 +50,7 @@ class Gateway:
 
     def __init__(self, network, folder, certificate, workers=(1,), listeners=None, conf_d=None,
                  agents_extra="", tools_extra="", packet_buffers=16384, cpus=None,
-                 more_certificates=None, dns=""):
+                 more_certificates=None, dns="", hugepages="never"):
         self.network = network
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Gateway:
         chain, key = certificate
         listeners = listeners or [("tools-https", 443, "https"), ("tools-http", 80, "http")]
         lines = [f"workers: [{', '.join(map(str, workers))}]",
-                 f"memory: {{hugepages: never, packet_buffers: {packet_buffers}}}",
+                 f"memory: {{hugepages: {hugepages}, packet_buffers: {packet_buffers}}}",
                  "ports:",
                  f'  agents: {{device: "{net.Network.device("sl-agents")}", '
                  f'addresses: [{agents[0]}/24, "{agents[1]}/64"], mtu: {mtu}{agents_extra}}}',
