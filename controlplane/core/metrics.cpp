@@ -114,6 +114,19 @@ std::string Control::open_metrics() const {
              [&](std::size_t i) { return workers[i].busy_cycles; });
   per_worker("worker_cycles", "counter", "TSC cycles since start",
              [&](std::size_t i) { return workers[i].total_cycles; });
+  const auto ports = gateway_.ports();
+  out.family("port_up", "gauge", "1 while the port has a link");
+  for (const auto& port : ports) {
+    out.sample("port_up", fmt::format("port=\"{}\"", label_text(port.name)), port.link_up ? 1 : 0);
+  }
+  out.family("port_spreading", "gauge", "1 for the way flows reach their workers now");
+  for (const auto& port : ports) {
+    for (const char* mode : {"single", "redirect", "rss"}) {
+      out.sample("port_spreading",
+                 fmt::format("port=\"{}\",mode=\"{}\"", label_text(port.name), mode),
+                 port.spreading == mode ? 1 : 0);
+    }
+  }
   write_durations(out, calls_);
   out.family("policy_generation", "gauge", "Policy generation published last");
   out.sample("policy_generation", "", generation_);

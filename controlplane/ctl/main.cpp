@@ -200,7 +200,8 @@ void status(const Options& options) {
               {"index", "cpu", "running", "connections", "policy_generation", "busy_ratio"});
   if (const auto* ports = info.get_object().if_contains("ports"); ports && ports->is_array()) {
     std::cout << "\n";
-    print_table(ports->get_array(), {"name", "driver", "mtu", "vlan", "addresses", "link_up"});
+    print_table(ports->get_array(),
+                {"name", "driver", "mtu", "vlan", "addresses", "link_up", "spreading"});
   }
 }
 

@@ -89,9 +89,12 @@ std::expected<void, std::string> DataPlane::open_ports() {
     c.mtu = p.mtu;
     c.vlan = p.vlan;
     c.workers = static_cast<unsigned>(boot_.workers.size());
+    std::copy_n(shared_.secret, 2, c.secret);
+    crypto::random_bytes(c.rss_key);
     auto opened = port::Port::open(c, *shared_.packets);
     if (!opened) return std::unexpected("port " + p.name + ": " + opened.error());
     for (unsigned w = 0; w < c.workers; ++w) (*opened)->set_waker(w, *shared_.wakers[w]);
+    spreading_.push_back((*opened)->spreading());
     shared_.ports.push_back(std::move(*opened));
     shared_.addresses.push_back({p.addresses, p.gateways});
   }
@@ -169,6 +172,7 @@ DataPlane::~DataPlane() {
 void DataPlane::every_second() {
   shared_.clock->refine();
   watch_certificates();
+  watch_spreading();
   if (++seconds_ % kTicketKeySeconds == 0) shared_.certificates->rotate_ticket_keys();
 }
 
@@ -182,6 +186,18 @@ void DataPlane::watch_certificates() {
     spdlog::error("changed certificate files are not used: {}", loaded.error());
   } else {
     spdlog::info("certificates reloaded: their files changed");
+  }
+}
+
+// A worker that finds the NIC's hash wrong has no way to log.
+void DataPlane::watch_spreading() {
+  for (std::size_t i = 0; i < shared_.ports.size(); ++i) {
+    const port::Port& port = *shared_.ports[i];
+    const port::Spreading now = port.spreading();
+    if (now == spreading_[i]) continue;
+    spreading_[i] = now;
+    spdlog::warn("port {}: {}; frames are handed to their workers in software from now on",
+                 port.name(), port.spreading_note());
   }
 }
 
@@ -199,6 +215,15 @@ std::vector<WorkerView> DataPlane::workers() const {
                      s.total_cycles.load(std::memory_order_relaxed),
                      s.connections.load(std::memory_order_relaxed),
                      s.policy_generation.load(std::memory_order_acquire), &w->counters()});
+  }
+  return views;
+}
+
+std::vector<PortView> DataPlane::ports() const {
+  std::vector<PortView> views;
+  for (const auto& p : shared_.ports) {
+    views.push_back({p->name(), p->link_up(), std::string(port::to_string(p->spreading())),
+                     p->spreading_note()});
   }
   return views;
 }
@@ -227,6 +252,8 @@ boost::json::object DataPlane::info() const {
                      {"vlan", p.vlan()},
                      {"link_up", p.link_up()},
                      {"receive_queues", p.rx_queues()},
+                     {"spreading", std::string(port::to_string(p.spreading()))},
+                     {"spreading_note", p.spreading_note()},
                      {"addresses", std::move(addresses)}});
   }
   return {{"ports", std::move(ports)},

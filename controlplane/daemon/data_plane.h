@@ -31,6 +31,7 @@ class DataPlane final : public Gateway {
   void publish(std::unique_ptr<const policy::Snapshot> snapshot) override;
   std::size_t reclaim() override { return shared_.qsbr->poll(); }
   std::vector<WorkerView> workers() const override;
+  std::vector<PortView> ports() const override;
   bool send(unsigned worker, const runtime::Command& command) override;
   std::optional<runtime::Event> next_event(unsigned worker) override;
   state::TaskTable& tasks() override { return *shared_.tasks; }
@@ -42,6 +43,7 @@ class DataPlane final : public Gateway {
   std::expected<void, std::string> open_ports();
   std::expected<void, std::string> make_listeners();
   void watch_certificates();
+  void watch_spreading();
 
   BootConfig boot_;
   std::string crypto_line_;
@@ -49,6 +51,7 @@ class DataPlane final : public Gateway {
   std::vector<FileStamp> certificate_files_;  // as last loaded, or last found wanting
   std::unique_ptr<runtime::Eal> eal_;
   worker::Shared shared_;
+  std::vector<port::Spreading> spreading_;  // by port, as last logged
   std::vector<std::unique_ptr<worker::Worker>> workers_;
   bool running_ = false;
 };

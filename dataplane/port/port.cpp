@@ -116,9 +116,6 @@ std::uint16_t Port::mtu() const { return impl_->config.mtu; }
 std::uint16_t Port::vlan() const { return impl_->config.vlan; }
 const MacBytes& Port::mac() const { return impl_->mac; }
 const Capabilities& Port::capabilities() const { return impl_->capabilities; }
-Spreading Port::spreading() const {
-  return impl_->workers.size() == 1 ? Spreading::single : Spreading::redirect;
-}
 unsigned Port::rx_queues() const { return impl_->rx_queues; }
 unsigned Port::tx_queues() const { return impl_->tx_queues; }
 
@@ -139,6 +136,8 @@ PortStats Port::stats() const {
     sum.tx_dropped_here += worker.stats.tx_dropped.get();
     sum.tx_backlog_full += worker.stats.tx_backlog_full.get();
     sum.rx_no_buffer += worker.stats.no_buffer.get();
+    sum.rss_checked += worker.stats.rss_checked.get();
+    sum.rss_mispredicted += worker.stats.rss_mispredicted.get();
   }
   rte_eth_stats driver{};
   if (rte_eth_stats_get(impl_->id, &driver) == 0) {

@@ -46,10 +46,11 @@ struct Port::Impl {
     rte_ring* outbox = nullptr;      // this worker: writes; tx_owner: reads
     std::vector<rte_ring*> inboxes;  // outboxes of workers this one transmits for
     int wait_fd = runtime::WaitSource::kCannot;
-    bool interrupt = false;  // wait_fd is an epoll instance over the queue's interrupt
+    bool interrupt = false;    // wait_fd is an epoll instance over the queue's interrupt
+    unsigned until_check = 0;  // frames whose hash is taken from the NIC before one is computed
     struct {
       StatCell rx_packets, rx_bytes, tx_packets, tx_bytes, rx_dropped, tx_dropped, tx_backlog_full,
-          no_buffer;
+          no_buffer, rss_checked, rss_mispredicted;
     } stats;  // worker: writes; any thread: reads
 
     // Hooks of the idle ladder; the context is this.
@@ -67,6 +68,12 @@ struct Port::Impl {
   Refusal configure();
   Refusal start();
   void find_wait_descriptors(const std::vector<int>& before);
+
+  // rss.cpp. Whether the NIC can be made to spread predictably; the texts say why not.
+  bool plan_rss();
+  void start_rss();
+  std::string try_rss();
+  void check_rss(PerWorker& worker, const Packet& packet, std::uint32_t predicted);
 
   // Makes a received frame what callers see; nullptr when it was dropped (and counted).
   rte_mbuf* accept(PerWorker& worker, rte_mbuf* mbuf);
@@ -91,6 +98,14 @@ struct Port::Impl {
   unsigned rx_queues = 1;
   unsigned tx_queues = 1;
   std::vector<PerWorker> workers;
+  std::vector<std::uint8_t> rss_key;
+  std::uint64_t rss_types = 0;  // what the device was asked to hash
+  packet::FlowOwner owner;
+  std::string no_rss;  // why not; empty with one worker or with RSS
+  // Set to rss by control before workers run; any worker: rss -> redirect; any thread: reads.
+  std::atomic<Spreading> spreading{Spreading::single};
+  enum class RssFault : std::uint8_t { none, hash, queue };
+  std::atomic<RssFault> rss_fault{RssFault::none};  // written before `spreading`, by the same
   telemetry::CounterBlock unattached;
 };
 

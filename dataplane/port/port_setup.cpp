@@ -57,7 +57,10 @@ void free_outbox(rte_ring* ring) {
 }  // namespace
 
 Port::Impl::Impl(const PortConfig& wanted, PacketPool& buffers)
-    : config(wanted), pool(buffers), workers(std::max(wanted.workers, 1u)) {
+    : config(wanted),
+      pool(buffers),
+      workers(std::max(wanted.workers, 1u)),
+      owner(wanted.secret, std::max(wanted.workers, 1u)) {
   for (unsigned i = 0; i < workers.size(); ++i) {
     PerWorker& worker = workers[i];
     worker.port = this;
@@ -148,14 +151,19 @@ Port::Impl::Refusal Port::Impl::configure() {
   conf.rxmode.mtu = config.mtu;
   conf.rxmode.offloads = rx_offloads;
   conf.txmode.offloads = tx_offloads;
-  const std::uint64_t hashed =
+  rss_types =
       info.flow_type_rss_offloads &
       (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV4_TCP |
        RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_UDP);
-  if (rx_queues > 1 && hashed != 0) {
+  if (rx_queues > 1 && rss_types != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    conf.rx_adv_conf.rss_conf.rss_hf = hashed;
+    conf.rx_adv_conf.rss_conf.rss_hf = rss_types;
+    if (plan_rss()) {
+      conf.rx_adv_conf.rss_conf.rss_key = rss_key.data();
+      conf.rx_adv_conf.rss_conf.rss_key_len = static_cast<std::uint8_t>(rss_key.size());
+    }
   } else {
+    plan_rss();
     conf.rxmode.offloads &= ~RTE_ETH_RX_OFFLOAD_RSS_HASH;
   }
   const bool kernel_driver = !interface.empty();
@@ -168,7 +176,9 @@ Port::Impl::Refusal Port::Impl::configure() {
     // Some devices promise hashing and refuse it; the redirect spreads without.
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE;
     conf.rxmode.offloads &= ~RTE_ETH_RX_OFFLOAD_RSS_HASH;
-    conf.rx_adv_conf.rss_conf.rss_hf = 0;
+    conf.rx_adv_conf.rss_conf = {};
+    if (!rss_key.empty()) no_rss = "the device refuses to hash: " + driver_said(error);
+    rss_key.clear();
     error = rte_eth_dev_configure(id, rxq, txq, &conf);
   }
   if (error != 0 && conf.intr_conf.rxq != 0) {
@@ -223,6 +233,7 @@ Port::Impl::Refusal Port::Impl::start() {
   const int mac_error = rte_eth_macaddr_get(id, &address);
   if (mac_error != 0) return "the device has no MAC address: " + driver_said(mac_error);
   std::memcpy(mac.data(), address.addr_bytes, mac.size());
+  if (!rss_key.empty() && no_rss.empty()) start_rss();
   // Neighbour discovery comes by multicast.
   if (rte_eth_allmulticast_enable(id) != 0) promiscuous = rte_eth_promiscuous_enable(id) == 0;
 

@@ -84,9 +84,8 @@ void PortStack::deliver(const ip::InputResult& result, Time now) {
 // goes on to its flow's owner as one frame. True when it was not for this worker.
 bool PortStack::hand_on(const ip::LocalPacket& p) {
   if (config_.redirect == nullptr) return false;
-  const std::uint32_t hash =
-      (*config_.flow_hash)(p.source, p.destination, p.source_port, p.destination_port);
-  const unsigned owner = hash % config_.workers;
+  const unsigned owner =
+      port_.flow_owner()(p.source, p.destination, p.source_port, p.destination_port);
   if (owner == config_.worker) return false;
   const bool ipv6 = p.source.is_v6();
   const std::size_t l3 = ipv6 ? packet::kIpv6Header : packet::kIpv4Header;

@@ -5,7 +5,6 @@
 
 #include "ip/interface.h"
 #include "packet/frame.h"
-#include "packet/steer.h"
 #include "port/packet_pool.h"
 #include "port/port.h"
 #include "port/redirect.h"
@@ -20,9 +19,8 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   struct Config {
     unsigned worker = 0;
     bool neighbour_owner = true;
-    // Other workers use the same addresses: how to find whose a flow is, and the way there.
+    // Other workers use the same addresses: the way to the owner of a flow.
     unsigned workers = 1;
-    const packet::FlowHash* flow_hash = nullptr;
     port::Redirect* redirect = nullptr;
     port::PacketPool* packets = nullptr;
     tcp::StackConfig tcp;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "agent_connection.h"
 #include "core.h"
@@ -39,8 +40,7 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
         cpu(cpu_in),
         worker_count(count),
         mailbox(kMailboxRing),
-        events(kEventRing),
-        flow_hash(shared_in.secret) {
+        events(kEventRing) {
     random_state = shared.secret[0] ^ (0x100000001b3ULL * (index + 1));
   }
 
@@ -58,10 +58,15 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
     core.call_timers.arm(call.timer, at);
   }
 
-  // Whether answers to this flow are steered to this worker.
-  bool owns(const tcp::FlowKey& flow) const {
-    return flow_hash(flow.remote, flow.local, flow.remote_port, flow.local_port) % worker_count ==
-           index;
+  // Whether answers to this flow are steered to this worker. One connect() asks about many ports of
+  // the same peer: what does not depend on the port is kept.
+  bool owns(const tcp::FlowKey& flow) {
+    const packet::FlowOwner& owner = shared.ports[shared.tools_port]->flow_owner();
+    const Endpoint remote{flow.remote, flow.remote_port};
+    if (!source_ports || !source_ports->is_for(owner, flow.local, remote)) {
+      source_ports.emplace(owner, flow.local, remote);
+    }
+    return source_ports->owner(flow.local_port) == index;
   }
   static bool returns_here(void* self, const tcp::FlowKey& flow) {
     return static_cast<Impl*>(self)->owns(flow);
@@ -93,7 +98,7 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
   telemetry::CounterBlock counters;
   WorkerStatus status;
 
-  packet::FlowHash flow_hash;
+  std::optional<packet::SourcePorts> source_ports;
   Core core;
   std::vector<std::unique_ptr<PortStack>> stacks;  // by port index
   std::unique_ptr<upstream::Pools> pools;
@@ -145,7 +150,6 @@ void Worker::Impl::set_up() {
     config.worker = index;
     config.neighbour_owner = index == kNeighbourOwner;
     config.workers = worker_count;
-    config.flow_hash = &flow_hash;
     config.redirect = shared.redirect.get();
     config.packets = shared.packets.get();
     config.tcp.mtu = port.mtu();
@@ -189,9 +193,9 @@ void Worker::Impl::accept_packet(port::Packet& packet, Time now) {
   PortStack& stack = *stacks[packet.port_index()];
   const packet::ParsedFrame parsed = stack.parse(packet);
   if (worker_count > 1) {
-    const packet::Steering steering = packet::steer(packet.data(), parsed, flow_hash);
-    if (steering.to == packet::SteerTo::worker && steering.owner(worker_count) != index) {
-      return shared.redirect->push(index, steering.owner(worker_count), std::move(packet));
+    const packet::Steering steering = stack.port().steer(index, packet, parsed);
+    if (steering.to == packet::SteerTo::worker && steering.worker != index) {
+      return shared.redirect->push(index, steering.worker, std::move(packet));
     }
     if (steering.to == packet::SteerTo::neighbour_owner && index != kNeighbourOwner) {
       return shared.redirect->push(index, kNeighbourOwner, std::move(packet));

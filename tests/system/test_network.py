@@ -171,3 +171,17 @@ def test_two_workers(own_gateway, folder):
     assert gateway.counter("redirected_packets") > 1000
     tool.stop()
     gateway.settled()
+
+
+def test_spreading_is_shown(own_gateway):
+    """A port whose device hashes as told says so, one that cannot says why not. (A device that lies
+    is found out in unit_port: no driver that could be made to lie carries real traffic here.)"""
+    spare = 'spare: {device: "net_null0,no-rx=1", addresses: [198.18.3.1/24]}'
+    gateway = own_gateway("spread", workers=(0, 1), more_ports=[spare])
+    ports = {port["name"]: port for port in gateway.ok("GET", "/v1/info")["ports"]}
+    assert ports["spare"]["spreading"] == "rss" and not ports["spare"]["spreading_note"]
+    assert ports["tools"]["spreading"] == "redirect"
+    assert "no hash over the ports of TCP" in ports["tools"]["spreading_note"]
+    metrics = gateway.rest("GET", "/metrics").body.decode()
+    assert 'sluice_port_spreading{port="spare",mode="rss"} 1\n' in metrics
+    assert 'sluice_port_spreading{port="tools",mode="redirect"} 1\n' in metrics

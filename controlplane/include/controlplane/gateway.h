@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "policy/snapshot.h"
@@ -25,6 +26,13 @@ struct WorkerView {
   const telemetry::CounterBlock* counters = nullptr;  // lives as long as the gateway
 };
 
+struct PortView {
+  std::string name;
+  bool link_up = false;
+  std::string spreading;       // single | redirect | rss: how flows reach their workers
+  std::string spreading_note;  // why not rss, with several workers
+};
+
 // Called by the control thread only; nothing here blocks.
 class Gateway {
  public:
@@ -33,6 +41,7 @@ class Gateway {
   // Frees what no worker can see any more; returns how much still waits for a grace period.
   virtual std::size_t reclaim() = 0;
   virtual std::vector<WorkerView> workers() const = 0;
+  virtual std::vector<PortView> ports() const = 0;
   // False when that worker's mailbox is full.
   virtual bool send(unsigned worker, const runtime::Command& command) = 0;
   virtual std::optional<runtime::Event> next_event(unsigned worker) = 0;

@@ -50,7 +50,7 @@ class Gateway:
 
     def __init__(self, network, folder, certificate, workers=(1,), listeners=None, conf_d=None,
                  agents_extra="", tools_extra="", packet_buffers=16384, cpus=None,
-                 more_certificates=None, dns="", hugepages="never"):
+                 more_certificates=None, dns="", hugepages="never", more_ports=()):
         self.network = network
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +73,7 @@ class Gateway:
                  f'addresses: [{agents[0]}/24, "{agents[1]}/64"], mtu: {mtu}{agents_extra}}}',
                  f'  tools: {{device: "{net.Network.device("sl-tools")}", '
                  f'addresses: [{tools[0]}/24, "{tools[1]}/64"], mtu: {mtu}{vlan}{tools_extra}}}',
+                 *(f"  {port}" for port in more_ports),
                  "listeners:"]
         for name, port, protocol in listeners:
             certificate_field = ", certificate: default" if protocol == "https" else ""

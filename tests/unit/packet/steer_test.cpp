@@ -7,6 +7,7 @@
 
 #include "helpers.h"
 #include "packet/checksum.h"
+#include "packet/flow_owner.h"
 #include "packet/ipv6.h"
 
 namespace sluice::packet {
@@ -109,7 +110,7 @@ std::vector<std::uint8_t> frame_v4(std::uint8_t protocol, const std::vector<std:
 // RFC 792 quotes what we sent; its owner is the worker that gets the flow's own packets.
 TEST(Steer, IcmpErrorFollowsTheQuotedFlow) {
   const std::uint64_t key[2] = {5, 6};
-  const FlowHash hash(key);
+  const FlowOwner owner(key, 64);
   std::vector<std::uint8_t> ours(20);
   store_be16(&ours[0], 50000);
   store_be16(&ours[2], 443);
@@ -126,18 +127,19 @@ TEST(Steer, IcmpErrorFollowsTheQuotedFlow) {
   store_be16(&theirs[2], 50000);
   const auto received = frame_v4(kProtocolTcp, theirs, "198.18.9.9", "198.18.1.1");
 
-  const Steering by_error = steer(error, parse_frame(error), hash);
-  const Steering by_flow = steer(received, parse_frame(received), hash);
+  const Steering by_error = steer(error, parse_frame(error), owner);
+  const Steering by_flow = steer(received, parse_frame(received), owner);
   EXPECT_EQ(by_error.to, SteerTo::worker);
-  EXPECT_EQ(by_error.hash, by_flow.hash);
+  EXPECT_EQ(by_error.worker, by_flow.worker);
 }
 
 // Replies to ARP reach whichever queue the NIC likes; they belong to the owner of the table.
 TEST(Steer, ArpAndNeighbourDiscoveryGoToTheirOwner) {
   const std::uint64_t key[2] = {5, 6};
+  const FlowOwner owner(key, 64);
   std::vector<std::uint8_t> arp(14 + 28);
   write_ethernet(arp, kBroadcastMac, {{2, 0, 0, 0, 0, 2}}, kEtherTypeArp);
-  EXPECT_EQ(steer(arp, parse_frame(arp), FlowHash(key)).to, SteerTo::neighbour_owner);
+  EXPECT_EQ(steer(arp, parse_frame(arp), owner).to, SteerTo::neighbour_owner);
 
   std::vector<std::uint8_t> ns(14 + 40 + 24);
   write_ethernet(ns, {{0x33, 0x33, 0xff, 0, 0, 1}}, {{2, 0, 0, 0, 0, 2}}, kEtherTypeIpv6);
@@ -147,14 +149,14 @@ TEST(Steer, ArpAndNeighbourDiscoveryGoToTheirOwner) {
                                            .hop_limit = 255,
                                            .payload = 24});
   ns[54] = kIcmpv6NeighbourSolicitation;
-  EXPECT_EQ(steer(ns, parse_frame(ns), FlowHash(key)).to, SteerTo::neighbour_owner);
+  EXPECT_EQ(steer(ns, parse_frame(ns), owner).to, SteerTo::neighbour_owner);
   ns[54] = kIcmpv6Echo;
-  EXPECT_EQ(steer(ns, parse_frame(ns), FlowHash(key)).to, SteerTo::anyone);
+  EXPECT_EQ(steer(ns, parse_frame(ns), owner).to, SteerTo::anyone);
 }
 
 TEST(Steer, FragmentsOfOneDatagramMeet) {
   const std::uint64_t key[2] = {5, 6};
-  const FlowHash hash(key);
+  const FlowOwner owner(key, 64);
   const auto fragment = [](std::uint16_t id, std::uint16_t field) {
     auto frame = frame_v4(kProtocolUdp, hex("0035 0400 0018 0000 0000000000000000"), "198.18.1.2",
                           "198.18.1.1");
@@ -167,7 +169,7 @@ TEST(Steer, FragmentsOfOneDatagramMeet) {
   const auto first = fragment(9, 0x2000);
   const auto second = fragment(9, 0x0002);
   const auto other = fragment(10, 0x0002);
-  const auto of = [&](const auto& f) { return steer(f, parse_frame(f), hash).hash; };
+  const auto of = [&](const auto& f) { return steer(f, parse_frame(f), owner).worker; };
   EXPECT_EQ(of(first), of(second));
   EXPECT_NE(of(first), of(other));
 }

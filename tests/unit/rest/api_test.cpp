@@ -585,8 +585,16 @@ TEST(CallLogTest, FilesRotateAndStayBounded) {
 // OpenMetrics 1.0: HELP and TYPE once per family, its samples together, # EOF at the end.
 TEST_F(ApiTest, MetricsAreOpenMetrics) {
   gateway.counters[1].add(telemetry::Counter::rx_packets, 5);
+  gateway.port_views = {{"agents", true, "rss", ""}, {"tools", false, "redirect", "why"}};
   control->every_second();
   const auto r = call("GET", "/metrics");
+  for (const char* line :
+       {"sluice_port_up{port=\"agents\"} 1\n", "sluice_port_up{port=\"tools\"} 0\n",
+        "sluice_port_spreading{port=\"agents\",mode=\"rss\"} 1\n",
+        "sluice_port_spreading{port=\"agents\",mode=\"redirect\"} 0\n",
+        "sluice_port_spreading{port=\"tools\",mode=\"redirect\"} 1\n"}) {
+    EXPECT_NE(r.body.find(line), std::string::npos) << line;
+  }
   EXPECT_TRUE(r.content_type.starts_with("application/openmetrics-text"));
   EXPECT_TRUE(r.body.ends_with("# EOF\n"));
   EXPECT_NE(r.body.find("sluice_port_receive_packets_total{worker=\"1\"} 5\n"), std::string::npos);

@@ -43,6 +43,7 @@ class FakeGateway : public Gateway {
     }
     return out;
   }
+  std::vector<PortView> ports() const override { return port_views; }
   bool send(unsigned worker, const runtime::Command& command) override {
     if (mailbox_full) return false;
     commands[worker].push_back(command);
@@ -62,6 +63,7 @@ class FakeGateway : public Gateway {
   std::vector<telemetry::CounterBlock> counters;
   std::vector<std::vector<runtime::Command>> commands;
   std::vector<std::deque<runtime::Event>> events;
+  std::vector<PortView> port_views;
   state::TaskTable table{256};
   bool hold = false, mailbox_full = false;
 };

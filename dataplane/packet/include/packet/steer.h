@@ -54,33 +54,32 @@ class Toeplitz {
 };
 
 enum class SteerTo : std::uint8_t {
-  worker,           // the one that `hash` selects
+  worker,           // the owner of its flow
   neighbour_owner,  // ARP and neighbour discovery: the worker that owns the port's neighbour table
   anyone,           // no state behind it: whoever has the frame
 };
 
 struct Steering {
   SteerTo to = SteerTo::anyone;
-  std::uint32_t hash = 0;
-  std::uint32_t owner(std::uint32_t workers) const { return hash % workers; }
+  unsigned worker = 0;
 };
 
-// `hash(source, destination, source_port, destination_port)` as a NIC would see the receive tuple.
-// ICMP errors follow the flow they quote; fragments gather at one worker by (source, destination,
-// id), which hands the reassembled datagram on.
-template <typename Hash>
-Steering steer(ByteSpan frame, const ParsedFrame& parsed, const Hash& hash) {
+// `owner(source, destination, source_port, destination_port)` names the worker that owns a receive
+// tuple. ICMP errors follow the flow they quote; fragments gather at one worker by (source,
+// destination, id), which hands the reassembled datagram on.
+template <typename Owner>
+Steering steer(ByteSpan frame, const ParsedFrame& parsed, const Owner& owner) {
   if (!parsed.ok()) return {};
   if (parsed.network == Network::arp) return {SteerTo::neighbour_owner, 0};
   if (parsed.network == Network::none) return {};
   if (parsed.fragment) {
-    return {SteerTo::worker, hash(parsed.source, parsed.destination,
-                                  static_cast<std::uint16_t>(parsed.fragment_id >> 16),
-                                  static_cast<std::uint16_t>(parsed.fragment_id))};
+    return {SteerTo::worker, owner(parsed.source, parsed.destination,
+                                   static_cast<std::uint16_t>(parsed.fragment_id >> 16),
+                                   static_cast<std::uint16_t>(parsed.fragment_id))};
   }
   if (parsed.protocol == kProtocolTcp || parsed.protocol == kProtocolUdp) {
     return {SteerTo::worker,
-            hash(parsed.source, parsed.destination, parsed.source_port, parsed.destination_port)};
+            owner(parsed.source, parsed.destination, parsed.source_port, parsed.destination_port)};
   }
   const bool icmp6 = parsed.ipv6() && parsed.protocol == kProtocolIcmpv6;
   const bool icmp4 = !parsed.ipv6() && parsed.protocol == kProtocolIcmp;
@@ -91,7 +90,7 @@ Steering steer(ByteSpan frame, const ParsedFrame& parsed, const Hash& hash) {
   if (!error) return {};
   // The quoted packet is one of ours going out: swap it into its receive tuple.
   return {SteerTo::worker,
-          hash(error->destination, error->source, error->destination_port, error->source_port)};
+          owner(error->destination, error->source, error->destination_port, error->source_port)};
 }
 
 }  // namespace sluice::packet

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "packet/flow_owner.h"
 #include "port/packet.h"
 #include "port/packet_pool.h"
 #include "runtime/idle.h"
@@ -35,8 +36,10 @@ struct PortConfig {
   unsigned workers = 1;
   unsigned rx_descriptors = 1024;  // wishes; adjusted to what the device takes
   unsigned tx_descriptors = 1024;
-  unsigned tx_backlog = 2048;  // frames a worker may have waiting for this port
-  unsigned max_queues = 0;     // use no more than so many each way; 0: all the device has
+  unsigned tx_backlog = 2048;    // frames a worker may have waiting for this port
+  unsigned max_queues = 0;       // use no more than so many each way; 0: all the device has
+  std::uint64_t secret[2] = {};  // of the software hash that spreads flows
+  std::array<std::uint8_t, 64> rss_key{};  // random; as much of it as the device's hash takes
 };
 
 // What the device does itself. Whatever is false here is done in software.
@@ -49,7 +52,7 @@ struct Capabilities {
   bool multi_segment = false;
   bool vlan_strip = false;
   bool vlan_insert = false;
-  bool rss = false;  // key and table could be set and read back
+  bool rss = false;  // hashes TCP flows; key and table could be set and read back
   bool rx_interrupt = false;
   unsigned max_rx_queues = 1;
   unsigned max_tx_queues = 1;
@@ -58,11 +61,14 @@ struct Capabilities {
   std::string driver;  // "net_af_packet"
 };
 
-// How packets reach the worker that owns their flow.
+// How packets reach the worker that owns their flow. Who the owner is does not depend on it: a port
+// that falls back from `rss` to `redirect` keeps its connections.
 enum class Spreading : std::uint8_t {
   single,    // one worker: nothing to do
-  redirect,  // whoever receives asks the software hash, and hands over through port/redirect.h
+  redirect,  // whoever receives computes the owner, and hands over through port/redirect.h
+  rss,       // the NIC's hash brings each flow to its owner's queue; checked as frames come
 };
+std::string_view to_string(Spreading spreading);
 
 // Checksums the caller leaves to the port. Fields must hold zero. The port has the NIC fill them
 // in, or computes them itself.
@@ -83,13 +89,15 @@ struct PortStats {
   std::uint64_t rx_bytes = 0;
   std::uint64_t tx_packets = 0;
   std::uint64_t tx_bytes = 0;
-  std::uint64_t rx_dropped_here = 0;  // other VLAN or MAC, own frames, malformed
-  std::uint64_t tx_dropped_here = 0;  // refused by the driver
-  std::uint64_t tx_backlog_full = 0;  // reserve() found no room
-  std::uint64_t rx_no_buffer = 0;     // reserve() or the driver found the pool empty
-  std::uint64_t rx_missed = 0;        // the driver's: queue was full
-  std::uint64_t rx_errors = 0;        // the driver's
-  std::uint64_t tx_errors = 0;        // the driver's
+  std::uint64_t rx_dropped_here = 0;   // other VLAN or MAC, own frames, malformed
+  std::uint64_t tx_dropped_here = 0;   // refused by the driver
+  std::uint64_t tx_backlog_full = 0;   // reserve() found no room
+  std::uint64_t rss_checked = 0;       // frames whose queue and hash were the predicted ones
+  std::uint64_t rss_mispredicted = 0;  // and those where one was not
+  std::uint64_t rx_no_buffer = 0;      // reserve() or the driver found the pool empty
+  std::uint64_t rx_missed = 0;         // the driver's: queue was full
+  std::uint64_t rx_errors = 0;         // the driver's
+  std::uint64_t tx_errors = 0;         // the driver's
 };
 
 class Port {
@@ -110,7 +118,10 @@ class Port {
   std::uint16_t vlan() const;
   const MacBytes& mac() const;
   const Capabilities& capabilities() const;
-  Spreading spreading() const;
+  Spreading spreading() const;  // [any thread]
+  // [any thread] Why packets are not spread by the NIC although there are several workers; else
+  // empty.
+  std::string spreading_note() const;
   unsigned rx_queues() const;
   unsigned tx_queues() const;
 
@@ -128,6 +139,11 @@ class Port {
   // [worker] Up to out.size() packets into the front of `out`; old contents are let go. Zero for a
   // worker without a receive queue.
   std::size_t rx_burst(unsigned worker, std::span<Packet> out);
+  // Who owns a flow: the receive tuple's worker. For choosing source ports.
+  const packet::FlowOwner& flow_owner() const;
+  // [worker] Who is to get a packet that rx_burst() gave to this worker. With Spreading::rss it
+  // also checks the NIC: frames that came where the prediction did not say end that for good.
+  packet::Steering steer(unsigned worker, const Packet& packet, const packet::ParsedFrame& parsed);
   // [worker] How this worker may sleep as far as this port goes; also for workers that poll nothing
   // here. Ask from the worker's own thread.
   runtime::WaitSource wait_source(unsigned worker);
