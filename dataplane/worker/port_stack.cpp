@@ -1,7 +1,6 @@
 #include "port_stack.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "packet/ethernet.h"
 #include "packet/ipv4.h"
@@ -44,6 +43,7 @@ PortStack::PortStack(port::Port& port, const PortAddresses& addresses, const Con
                      tcp::Acceptor& acceptor, telemetry::CounterBlock& counters, Time now)
     : port_(port),
       config_(config),
+      counters_(counters),
       ip_(interface_config(port, addresses, config), *this, counters),
       tcp_(config.tcp, *this, acceptor) {
   if (config.neighbour_owner) ip_.start(now);
@@ -69,6 +69,7 @@ void PortStack::deliver(const ip::InputResult& result, Time now) {
   using Kind = ip::InputResult::Kind;
   if (result.kind == Kind::icmp_error) {
     const packet::IcmpError& e = result.error;
+    if (e.protocol != packet::kProtocolTcp) return;  // of nothing we sent
     tcp_.icmp_error({e.source, e.destination, e.source_port, e.destination_port}, e.quoted, e.hard,
                     e.mtu, now);
     return;
@@ -87,34 +88,45 @@ bool PortStack::hand_on(const ip::LocalPacket& p) {
   const unsigned owner =
       port_.flow_owner()(p.source, p.destination, p.source_port, p.destination_port);
   if (owner == config_.worker) return false;
+  config_.redirect->push(config_.worker, owner, rebuild(p));
+  return true;
+}
+
+// Empty, and counted, when there is no buffer for it.
+port::Packet PortStack::rebuild(const ip::LocalPacket& p) {
   const bool ipv6 = p.source.is_v6();
-  const std::size_t l3 = ipv6 ? packet::kIpv6Header : packet::kIpv4Header;
-  std::vector<std::uint8_t> frame(packet::kEthernetHeader + l3);
+  const std::size_t headers =
+      packet::kEthernetHeader + (ipv6 ? packet::kIpv6Header : packet::kIpv4Header);
+  if (headers + p.bytes.size() > config_.packets->data_room()) {
+    // Longer than any segment we asked for; the sender tries smaller ones.
+    counters_.add(telemetry::Counter::drop_frame_too_long);
+    return {};
+  }
+  rebuilt_.resize(headers);
   const packet::MacAddress mac{port_.mac()};
   // Its sender's MAC has done its service; an own one would count as a loop.
-  packet::write_ethernet(frame, mac, packet::MacAddress{{2}},
+  packet::write_ethernet(rebuilt_, mac, packet::MacAddress{{2}},
                          ipv6 ? packet::kEtherTypeIpv6 : packet::kEtherTypeIpv4);
-  const MutByteSpan header = MutByteSpan{frame}.subspan(packet::kEthernetHeader);
-  const auto tos = p.ecn;
+  const MutByteSpan header = MutByteSpan{rebuilt_}.subspan(packet::kEthernetHeader);
   if (ipv6) {
     packet::write_ipv6(header, {.source = p.source,
                                 .destination = p.destination,
                                 .next_header = p.protocol,
                                 .hop_limit = p.ttl,
-                                .traffic_class = tos,
+                                .traffic_class = p.ecn,
                                 .payload = p.bytes.size()});
   } else {
     packet::write_ipv4(header, {.source = p.source,
                                 .destination = p.destination,
                                 .protocol = p.protocol,
                                 .ttl = p.ttl,
-                                .tos = tos,
+                                .tos = p.ecn,
                                 .payload = p.bytes.size()});
   }
-  frame.insert(frame.end(), p.bytes.begin(), p.bytes.end());
-  // What does not fit one buffer is longer than any segment we asked for; the sender tries smaller.
-  config_.redirect->push(config_.worker, owner, config_.packets->copy_of(frame, port_.index()));
-  return true;
+  rebuilt_.insert(rebuilt_.end(), p.bytes.begin(), p.bytes.end());
+  port::Packet packet = config_.packets->copy_of(rebuilt_, port_.index());
+  if (!packet) counters_.add(telemetry::Counter::drop_no_buffer);
+  return packet;
 }
 
 void PortStack::poll(Time now, std::size_t max_expiries) {
@@ -131,10 +143,6 @@ void PortStack::end_turn() {
   tcp_.end_turn();
   for (std::size_t i = 0; i < received_count_; ++i) received_[i].reset();
   received_count_ = 0;
-}
-
-void PortStack::clear() {
-  for (auto& packet : received_) packet.reset();
 }
 
 Time PortStack::next_deadline() const {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
+#include <vector>
 
 #include "ip/interface.h"
 #include "packet/frame.h"
@@ -43,7 +45,6 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   std::size_t flush(Time now);
   // Packets of this turn are let go: received bytes still unread are copied out of them first.
   void end_turn();
-  void clear();
 
   bool has_ready() const { return tcp_.has_ready(); }
   Time next_deadline() const;
@@ -62,13 +63,16 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
  private:
   void deliver(const ip::InputResult& result, Time now);
   bool hand_on(const ip::LocalPacket& packet);
+  port::Packet rebuild(const ip::LocalPacket& packet);
 
   port::Port& port_;
   const Config config_;
+  telemetry::CounterBlock& counters_;
   ip::Interface ip_;
   tcp::Stack tcp_;
   std::array<port::Packet, port::Port::kBurst> received_;
   std::size_t received_count_ = 0;
+  std::vector<std::uint8_t> rebuilt_;  // a frame on its way to another worker
 };
 
 }  // namespace sluice::worker
