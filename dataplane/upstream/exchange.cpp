@@ -112,8 +112,11 @@ void Exchange::finish_body(const http::FieldBlock& trailers, Time now) {
 
 void Exchange::resume(Time) {
   if (over_ || stream_ == 0) return;
-  connection_->http().resume(stream_);
-  pools_.mark_dirty(*connection_);
+  // With the rest the message may end and the exchange let go of the connection, or be gone itself.
+  Connection& connection = *connection_;
+  Pools& pools = pools_;
+  connection.http().resume(stream_);
+  pools.mark_dirty(connection);
 }
 
 void Exchange::cancel() {

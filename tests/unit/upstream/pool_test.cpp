@@ -132,6 +132,30 @@ TEST_F(PoolTest, AConnectionIsReusedForTheNextCall) {
   EXPECT_EQ(pools_->stats().reused, 2u);
 }
 
+// The last bytes lie in the codec when the call asks for them: with them the message ends, and the
+// exchange lets go of its connection, within resume().
+TEST_F(PoolTest, ResumingReachesTheEndOfTheResponse) {
+  for (const bool close : {false, true}) {
+    const auto request = get();
+    Caller caller;
+    caller.appetite = 1;
+    Exchange exchange(*pools_, caller, request, false, true);
+    exchange.start(target(), now_);
+    run();
+    peer(tool_.peers.size() - 1)
+        .say(close ? "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok" : kOk);
+    run();
+    EXPECT_EQ(caller.body, "o");
+    EXPECT_FALSE(caller.done);
+    caller.appetite = SIZE_MAX;
+    exchange.resume(now_);
+    EXPECT_EQ(caller.body, "ok");
+    EXPECT_TRUE(caller.done);
+    run();
+    EXPECT_EQ(pools_->idle_count(), close ? 0u : 1u);
+  }
+}
+
 TEST_F(PoolTest, AnIdleConnectionThatTheToolClosedIsNotUsed) {
   const auto request = get("POST");
   {
