@@ -28,6 +28,8 @@ StreamError error_of(tcp::CloseReason reason) {
       return StreamError::tcp_timed_out;
     case tcp::CloseReason::aborted:
       return StreamError::aborted;
+    case tcp::CloseReason::count_:
+      break;
   }
   return StreamError::none;
 }

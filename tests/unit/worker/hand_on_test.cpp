@@ -13,7 +13,6 @@ using ip::test::Bytes;
 using telemetry::Counter;
 
 constexpr unsigned kWorkers = 2;
-constexpr std::uint64_t kSecret[2] = {7, 8};
 
 struct Family {
   const char* name;
@@ -33,7 +32,6 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
       config.worker = i;
       config.neighbour_owner = i == 0;
       config.workers = kWorkers;
-      config.flow_hash = &hash;
       config.redirect = &*redirect;
       config.packets = pool.get();
       config.tcp.secret[0] = i;
@@ -55,7 +53,7 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
     const IpAddress destination = ip::test::ip(GetParam().gateway);
     Bytes tcp = ip::test::tcp_segment(length - packet::kTcpHeader);
     std::uint16_t port = 40000;
-    while (hash(source, destination, port, 443) % kWorkers != owner) ++port;
+    while (ports.gateway->flow_owner()(source, destination, port, 443) != owner) ++port;
     store_be16(&tcp[0], port);
     store_be16(&tcp[packet::kTcpChecksumOffset], 0);
     store_be16(&tcp[packet::kTcpChecksumOffset],
@@ -74,7 +72,6 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
   }
 
   Time now{Seconds{1000}};
-  const packet::FlowHash hash{kSecret};
   JoinedPorts ports;
   std::optional<port::Redirect> redirect;
   std::array<std::optional<Host>, kWorkers> workers;
