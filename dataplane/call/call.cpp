@@ -178,31 +178,36 @@ void Call::finish() {
 
 void Call::progressed() { last_progress_ = context_.now.mono; }
 
-Time Call::deadline() const {
-  Time t = std::min(hard_until_, last_progress_ + timeouts_.idle);
-  if (response_begun_ || !request_ended_) return t;
-  t = std::min(t, step_from_ + timeouts_.step);
-  if (first_byte_from_ != kNever) t = std::min(t, first_byte_from_ + timeouts_.first_byte);
-  return t;
+// The limit that comes first, and what an agent is told of it (docs/decisions/0003).
+Call::Limit Call::limit() const {
+  Limit first{hard_until_, "the call was not over within its hard limit"};
+  const auto consider = [&first](Time at, std::string_view detail) {
+    if (at < first.at) first = {at, detail};
+  };
+  consider(last_progress_ + timeouts_.idle, "nothing moved within the idle limit");
+  if (response_begun_ || !request_ended_) return first;
+  consider(step_from_ + timeouts_.step, "the tool did not answer within its step limit");
+  if (first_byte_from_ != kNever) {
+    consider(first_byte_from_ + timeouts_.first_byte,
+             "the tool sent no response within its first-byte limit");
+  }
+  return first;
 }
 
 void Call::rearm() {
-  if (!finished_) context_.host->arm(*this, deadline());
+  if (!finished_) context_.host->arm(*this, limit().at);
 }
 
 void Call::on_deadline() {
   if (finished_ || !exchange_) return;
-  const Time now = context_.now.mono;
   // Progress moves the deadline without touching the timer: look before acting.
-  if (now < deadline()) return rearm();
+  const Limit reached = limit();
+  if (context_.now.mono < reached.at) return rearm();
   exchange_->cancel();
   if (response_begun_) return cut_off(Reason::step_timeout);
   stage_done(exchange_->progress().connection_ready == Time{} ? Stage::connect : Stage::wait);
   record_.endpoint = exchange_->progress().address;
-  const bool first_byte = now >= first_byte_from_ + timeouts_.first_byte && request_ended_ &&
-                          timeouts_.first_byte < timeouts_.step;
-  refuse(Reason::step_timeout, first_byte ? "the tool sent no response within its first-byte limit"
-                                          : "the tool did not answer within its step limit");
+  refuse(Reason::step_timeout, reached.detail);
 }
 
 }  // namespace sluice::call

@@ -22,7 +22,12 @@ void Call::refuse(Reason reason, std::string_view detail) {
   record_.status = info.status;
   const bool known = record_.task != state::TaskId{};
   const std::string task = known ? uuid_text(record_.task) : std::string();
-  const std::string trace = known ? hex(record_.trace_id.data(), record_.trace_id.size()) : task;
+  // Without a task there is still a record to find: under a trace of its own.
+  if (record_.trace_id == decltype(record_.trace_id){}) {
+    store_be64(record_.trace_id.data(), context_.host->random());
+    store_be64(record_.trace_id.data() + 8, context_.host->random());
+  }
+  const std::string trace = hex(record_.trace_id.data(), record_.trace_id.size());
   http::Problem problem;
   problem.reason = reason;
   problem.detail = detail;

@@ -124,6 +124,7 @@ void AgentConnection::abort() { lost(); }
 void AgentConnection::remove() {
   if (removed_) return;
   removed_ = true;
+  count_end();
   core_.agent_timers.cancel(timer);
   auto& agents = core_.agents;
   core_.dead_agents.push_back(std::move(agents[index_]));
@@ -132,6 +133,30 @@ void AgentConnection::remove() {
     agents[index_]->index_ = index_;
   }
   agents.pop_back();
+}
+
+// Under a name of its own, whatever the peer did wrong.
+void AgentConnection::count_end() {
+  telemetry::CounterBlock& counters = *core_.context.counters;
+  if (!http_) {
+    const auto error = stream_.error();
+    if (error == tls::StreamError::tls_alert || error == tls::StreamError::tls_failed) {
+      counters.add(Counter::handshakes_failed);
+    }
+    return;
+  }
+  switch (http_->error()) {
+    case http::Error::abuse:
+      return counters.add(Counter::http_ended_abuse);
+    case http::Error::protocol:
+    case http::Error::too_large:
+    case http::Error::flow_control:
+      return counters.add(Counter::http_ended_protocol);
+    case http::Error::timed_out:
+      return counters.add(Counter::http_ended_timeout);
+    default:
+      return;
+  }
 }
 
 void AgentConnection::schedule() {

@@ -51,6 +51,7 @@ class AgentConnection final : public tcp::Observer,
   bool await_delivery(Time now);
   void lost();
   void remove();
+  void count_end();
   void rearm();
   call::Call* find(http::StreamId id);
 

@@ -190,9 +190,11 @@ def test_smuggling_shapes(lab, shape):
     text = f"{start}\nTxn-Token: {lab.token}{chr(13) if start.endswith(chr(13)) else ''}\n{rest}"
     smuggled = lab.request("/echo/smuggled").decode()
     before = lab.tool.requests.read_text() if lab.tool.requests.exists() else ""
+    malformed = lab.gateway.counter("requests_malformed")
     data, _ = lab.raw((text + smuggled).encode("latin-1"), tls=False, port=80)
     status = parse_head(data.decode("latin-1"))[0]
-    assert 400 <= status <= 505 or data == b"", data[:300]
+    assert 400 <= status <= 505, data[:300]
+    until(lambda: lab.gateway.counter("requests_malformed") == malformed + 1, 5, "counted")
     assert data.count(b"HTTP/1.1 ") <= 1, data
     assert "smuggled" not in lab.tool.requests.read_text()[len(before):]
 
@@ -240,9 +242,11 @@ def test_refused_upload_keeps_its_answer(lab, tmp_path):
 
 def test_garbage_on_the_tls_port(lab):
     before = lab.gateway.leftovers()["connections"]
+    failed = lab.gateway.counter("handshakes_failed")
     data, _ = lab.raw(b"GET / HTTP/1.1\r\n\r\n" * 10, tls=False, port=443)
     assert b"HTTP" not in data
     until(lambda: lab.gateway.leftovers()["connections"] <= before, 12, "connection gone")
+    until(lambda: lab.gateway.counter("handshakes_failed") == failed + 1, 5, "counted")
 
 
 def test_policy_change_takes_effect_at_once(lab):

@@ -3,86 +3,23 @@
 // Input: records of a 4-byte head (flags, time step, length) and a frame. One flag bit asks for the
 // checksums to be repaired, so that the code behind them is reached; they are verified as ever.
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
-#include "ip/interface.h"
-#include "packet/checksum.h"
-#include "packet/frame.h"
-#include "packet/icmp.h"
-#include "packet/ipv4.h"
-#include "packet/ipv6.h"
-#include "packet/tcp.h"
-#include "packet/udp.h"
+#include "frames.h"
 
 namespace {
 
 using namespace sluice;
+using fuzz::repair;
+using fuzz::require;
+using fuzz::Sink;
 
 constexpr std::uint8_t kRepair = 1;
 constexpr std::uint8_t kSend = 2;
 constexpr std::uint8_t kStarve = 4;
 constexpr std::uint8_t kVlan = 8;
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
-
 IpAddress address(const char* text) { return *IpAddress::parse(text); }
-
-class Sink final : public ip::FrameSink {
- public:
-  MutByteSpan reserve(std::size_t length) override {
-    require(!open_ && length <= 9018);
-    if (starved) return {};
-    open_ = true;
-    room_ = std::make_unique<std::uint8_t[]>(length);
-    length_ = length;
-    return {room_.get(), length};
-  }
-  // Whatever the input, what leaves is well-formed.
-  void commit(std::size_t length, const ip::L4Offload&) override {
-    require(open_ && length == length_);
-    open_ = false;
-    const ByteSpan frame{room_.get(), length};
-    const packet::ParsedFrame p = packet::parse_frame(frame);
-    require(p.ok());
-    if (p.network == packet::Network::arp) return;
-    require(p.l3_offset + p.l3_length == length);
-    if (p.protocol == packet::kProtocolIcmp) require(packet::checksum_ok(p.l4(frame)));
-    if (p.protocol == packet::kProtocolIcmpv6 || p.protocol == packet::kProtocolTcp) {
-      require(packet::l4_checksum_ok(p.source, p.destination, p.protocol, p.l4(frame)));
-    }
-  }
-  bool starved = false;
-
- private:
-  std::unique_ptr<std::uint8_t[]> room_;
-  std::size_t length_ = 0;
-  bool open_ = false;
-};
-
-void repair(MutByteSpan frame) {
-  const packet::ParsedFrame p = packet::parse_frame(frame, {.ip = packet::ChecksumHint::good});
-  if (!p.ok() || p.network == packet::Network::arp) return;
-  if (p.network == packet::Network::ipv4) {
-    const MutByteSpan header =
-        frame.subspan(p.l3_offset, static_cast<std::size_t>(p.l4_offset - p.l3_offset));
-    store_be16(&header[10], 0);
-    store_be16(&header[10], packet::checksum(header));
-  }
-  if (p.fragment) return;
-  const MutByteSpan l4 = frame.subspan(p.l4_offset, p.l4_length);
-  const std::size_t field = p.protocol == packet::kProtocolTcp   ? packet::kTcpChecksumOffset
-                            : p.protocol == packet::kProtocolUdp ? packet::kUdpChecksumOffset
-                                                                 : std::size_t{2};
-  if (l4.size() < field + 2) return;
-  store_be16(&l4[field], 0);
-  store_be16(&l4[field], p.protocol == packet::kProtocolIcmp
-                             ? packet::checksum(l4)
-                             : packet::l4_checksum(p.source, p.destination, p.protocol, l4));
-}
 
 void send_something(ip::Interface& net, const IpAddress& to) {
   const auto from = net.source_for(to);

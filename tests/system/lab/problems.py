@@ -1,5 +1,20 @@
 """What every refusal must carry (contract section 8); shared by demo and tests."""
 
+import re
+
+# code: fault, may a retry help (contract section 8)
+FACTS = {
+    "token_missing": ("agent", False), "token_invalid": ("agent", False),
+    "token_expired": ("agent", True), "token_revoked": ("policy", False),
+    "scope_insufficient": ("policy", False), "segment_forbidden": ("policy", False),
+    "tool_unknown": ("agent", False), "service_unknown": ("agent", False),
+    "request_invalid": ("agent", False), "request_too_large": ("agent", False),
+    "dns_failed": ("service", True), "connect_failed": ("service", True),
+    "upstream_tls_failed": ("service", True), "upstream_reset": ("service", True),
+    "upstream_protocol": ("service", True), "response_too_large": ("service", True),
+    "dns_timeout": ("service", True), "connect_timeout": ("service", True),
+    "step_timeout": ("service", True),
+}
 FIELDS = ("type", "title", "status", "detail", "code", "retryable", "retry_after_ms", "hint",
           "alternatives", "service", "tool", "attempts", "budget", "trace_id", "fault")
 
@@ -21,10 +36,15 @@ def wrong_with(reply, status, code, challenge=False, retry_after=False, task=Tru
     expected = {"type": f"urn:sluice:error:{code}", "code": code, "status": status}
     problems += [f"{key} is {record.get(key)!r}, expected {value!r}"
                  for key, value in expected.items() if record.get(key) != value]
-    if record.get("fault") not in ("agent", "policy", "service"):
-        problems.append(f"fault is {record.get('fault')!r}")
-    if record.get("retryable") and "retry_after_ms" not in record:
-        problems.append("retryable without retry_after_ms")
+    fault, retryable = FACTS[code]
+    if record.get("fault") != fault or record.get("retryable") is not retryable:
+        problems.append(f"fault {record.get('fault')!r}, retryable {record.get('retryable')!r}; "
+                        f"expected {fault}, {retryable}")
+    if (record.get("retry_after_ms") is not None) != ("retry-after" in reply.headers):
+        problems.append(f"retry_after_ms {record.get('retry_after_ms')!r}, but "
+                        f"Retry-After {reply.headers.get('retry-after')!r}")
+    if not re.fullmatch("[0-9a-f]{32}", str(record.get("trace_id"))):
+        problems.append(f"trace_id is {record.get('trace_id')!r}")
     proxy_status = reply.headers.get("proxy-status", "")
     if not proxy_status.startswith("sluice") or f'"{code}"' not in proxy_status:
         problems.append(f"Proxy-Status is {proxy_status!r}")

@@ -109,7 +109,7 @@ class CallTest : public testing::Test {
 
   void start(std::string_view path, std::string token_text,
              std::string_view host = "kb.tools.example", std::string_view method = "GET",
-             std::initializer_list<http::Field> more = {}) {
+             std::initializer_list<http::Field> more = {}, bool has_body = false) {
     http::Request request;
     request.method = method;
     request.scheme = "https";
@@ -118,7 +118,7 @@ class CallTest : public testing::Test {
     request.version = http::Version::http_2;
     if (!token_text.empty()) request.fields.add("txn-token", token_text);
     for (const auto& f : more) request.fields.add(f.name, f.value);
-    call_ = std::make_unique<Call>(context_, agent_, 1, std::move(request), false, 0);
+    call_ = std::make_unique<Call>(context_, agent_, 1, std::move(request), has_body, 0);
     call_->run();
   }
 
@@ -135,6 +135,17 @@ class CallTest : public testing::Test {
     EXPECT_TRUE(agent_.ended);
     EXPECT_EQ(agent_.finished_calls, 1);
     EXPECT_EQ(wire_.segments, 0) << "a refused call must not touch the tool";
+  }
+
+  policy::Timeouts& limits(std::size_t tool = 1) {
+    return snapshot_.services[0].tools[tool].timeouts;
+  }
+  void expect_timed_out(std::string_view detail) {
+    ASSERT_EQ(host_.records.size(), 1u);
+    EXPECT_EQ(to_string(host_.records[0].reason), to_string(Reason::step_timeout));
+    EXPECT_EQ(agent_.status, 504);
+    EXPECT_NE(agent_.body.find(detail), std::string::npos) << agent_.body;
+    EXPECT_EQ(tasks_.list().at(0).in_flight, 0u);
   }
 
   const crypto::SigningKey key_ = test::example_key();
@@ -155,6 +166,10 @@ class CallTest : public testing::Test {
 TEST_F(CallTest, WithoutATokenNothingPasses) {
   start("/docs/a", "");
   expect_refused(Reason::token_missing);
+  // The host's random numbers are all 42.
+  EXPECT_NE(agent_.body.find(R"("trace_id":"000000000000002a000000000000002a")"), std::string::npos)
+      << agent_.body;
+  EXPECT_EQ(host_.records[0].trace_id[7], 42);
   EXPECT_TRUE(agent_.fields.find("www-authenticate").has_value());
 }
 
@@ -255,6 +270,64 @@ TEST_F(CallTest, AToolThatDoesNotAnswerEndsTheCallAtItsLimit) {
   EXPECT_EQ(host_.records[0].reason, Reason::step_timeout);
   EXPECT_EQ(agent_.status, 504);
   EXPECT_EQ(tasks_.list().at(0).in_flight, 0u);
+}
+
+TEST_F(CallTest, AStalledUploadEndsAtItsIdleLimit) {
+  limits(0).idle = Millis{700};
+  start("/docs/a", token("research"), "kb.tools.example", "POST", {}, true);
+  EXPECT_EQ(host_.armed, context_.now.mono + Millis{700});
+  context_.now.mono += Millis{699};
+  call_->on_deadline();
+  EXPECT_TRUE(host_.records.empty());
+  context_.now.mono += Millis{1};
+  call_->on_deadline();
+  expect_timed_out("nothing moved within the idle limit");
+}
+
+TEST_F(CallTest, AHardLimitEndsACallThatMoves) {
+  limits(0).hard = Millis{900};
+  limits(0).idle = Millis{400};
+  start("/docs/a", token("research"), "kb.tools.example", "POST", {}, true);
+  for (int i = 0; i < 8; ++i) {
+    context_.now.mono += Millis{100};
+    ASSERT_GT(call_->on_request_body(as_bytes("x")), 0u);
+    call_->on_deadline();
+    ASSERT_TRUE(host_.records.empty());
+  }
+  context_.now.mono += Millis{100};
+  call_->on_deadline();
+  expect_timed_out("the call was not over within its hard limit");
+}
+
+TEST_F(CallTest, AHardLimitCutsAResponseOff) {
+  limits().hard = Millis{900};
+  start("/docs/a", token("research"));
+  http::Response head;
+  head.status = 200;
+  static_cast<upstream::ExchangeHandler&>(*call_).on_response(std::move(head), false,
+                                                              context_.now.mono);
+  context_.now.mono += Millis{900};
+  call_->on_deadline();
+  ASSERT_EQ(host_.records.size(), 1u);
+  EXPECT_EQ(host_.records[0].reason, Reason::step_timeout);
+  EXPECT_EQ(agent_.status, 200);
+  EXPECT_TRUE(agent_.was_reset);
+}
+
+TEST_F(CallTest, FirstByteAndStepAreToldApart) {
+  limits().first_byte = Millis{300};
+  start("/docs/a", token("research"));
+  context_.now.mono += Millis{300};
+  call_->on_deadline();
+  expect_timed_out("the tool sent no response within its first-byte limit");
+  call_.reset();
+  host_.records.clear();
+  agent_ = AgentSide{};
+  limits().first_byte = Millis{10000};
+  start("/docs/a", token("research"), "kb.tools.example", "GET", {{"agent-step-timeout", "300"}});
+  context_.now.mono += Millis{300};
+  call_->on_deadline();
+  expect_timed_out("the tool did not answer within its step limit");
 }
 
 TEST_F(CallTest, AnAgentThatLeavesEndsTheCallWithoutAnAnswer) {

@@ -33,14 +33,56 @@ TEST(Reasons, EveryCodeParsesBackAndHasAnErrorStatus) {
   EXPECT_EQ(parse_reason(""), std::nullopt);
 }
 
-TEST(Reasons, FactsOfTheContract) {
-  EXPECT_EQ(info(Reason::breaker_open).status, 503);
-  EXPECT_EQ(info(Reason::breaker_open).retry, Retry::after);
-  EXPECT_EQ(info(Reason::tool_unknown).jsonrpc, -32602);
-  EXPECT_EQ(info(Reason::token_expired).retry, Retry::after_refresh);
-  EXPECT_EQ(to_string(info(Reason::deadline_unreachable).fault), "agent");
-  EXPECT_EQ(to_string(info(Reason::token_revoked).fault), "policy");
-  EXPECT_EQ(to_string(info(Reason::connect_failed).fault), "service");
+// The whole table of the contract, section 8.
+TEST(Reasons, TableOfTheContract) {
+  const struct {
+    std::string_view code;
+    int status, jsonrpc;
+    Retry retry;
+    std::string_view fault;
+  } rows[] = {
+      {"token_missing", 401, 40101, Retry::no, "agent"},
+      {"token_invalid", 401, 40104, Retry::no, "agent"},
+      {"token_expired", 401, 40102, Retry::after_refresh, "agent"},
+      {"token_revoked", 401, 40103, Retry::no, "policy"},
+      {"scope_insufficient", 403, 40301, Retry::no, "policy"},
+      {"endpoint_forbidden", 403, 40302, Retry::no, "policy"},
+      {"segment_forbidden", 403, 40303, Retry::no, "policy"},
+      {"tool_unknown", 404, -32602, Retry::no, "agent"},
+      {"service_unknown", 404, 40401, Retry::no, "agent"},
+      {"request_invalid", 400, 40001, Retry::no, "agent"},
+      {"header_mismatch", 400, -32020, Retry::no, "agent"},
+      {"request_too_large", 413, 41301, Retry::no, "agent"},
+      {"rate_limited", 429, 42901, Retry::after, "agent"},
+      {"concurrency_exceeded", 429, 42902, Retry::after, "agent"},
+      {"task_budget_exhausted", 429, 42903, Retry::no, "agent"},
+      {"breaker_open", 503, 50302, Retry::after, "service"},
+      {"queue_full", 503, 50303, Retry::after, "service"},
+      {"queue_timeout", 503, 50304, Retry::after, "service"},
+      {"overload_shed", 503, 50305, Retry::after, "service"},
+      {"retry_budget_exhausted", 503, 50301, Retry::no, "service"},
+      {"endpoint_decommissioned", 503, 50306, Retry::no, "service"},
+      {"dns_failed", 502, 50201, Retry::when_safe, "service"},
+      {"connect_failed", 502, 50202, Retry::when_safe, "service"},
+      {"upstream_tls_failed", 502, 50203, Retry::when_safe, "service"},
+      {"upstream_reset", 502, 50204, Retry::when_safe, "service"},
+      {"upstream_protocol", 502, 50205, Retry::when_safe, "service"},
+      {"response_too_large", 502, 50206, Retry::when_safe, "service"},
+      {"dns_timeout", 504, 50401, Retry::when_safe, "service"},
+      {"connect_timeout", 504, 50402, Retry::when_safe, "service"},
+      {"step_timeout", 504, 50403, Retry::when_safe, "service"},
+      {"deadline_unreachable", 504, 50404, Retry::when_safe, "agent"},
+  };
+  EXPECT_EQ(std::size(rows), static_cast<std::size_t>(Reason::count_) - 1);
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.code);
+    const auto reason = parse_reason(row.code);
+    ASSERT_TRUE(reason.has_value());
+    EXPECT_EQ(info(*reason).status, row.status);
+    EXPECT_EQ(info(*reason).jsonrpc, row.jsonrpc);
+    EXPECT_EQ(info(*reason).retry, row.retry);
+    EXPECT_EQ(to_string(info(*reason).fault), row.fault);
+  }
 }
 
 TEST(Reasons, FaultAndStatusAgree) {

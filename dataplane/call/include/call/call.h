@@ -80,7 +80,11 @@ class Call final : public upstream::ExchangeHandler {
   void finish();
   void stage_done(telemetry::Stage stage);
   void progressed();
-  Time deadline() const;
+  struct Limit {
+    Time at;
+    std::string_view detail;
+  };
+  Limit limit() const;
   void rearm();
 
   Context& context_;
