@@ -87,7 +87,13 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight)
     // RFC 3465 section 2.3: what a timeout made us send again may have arrived long ago.
     const bool repeated = p.recover_valid && p.snd_una <= p.recover;
     if (p.recover_valid && p.snd_una > p.recover) p.recover_valid = false;
-    p.congestion.on_ack(repeated ? std::min(acked, send_mss(p)) : acked, in_flight);
+    p.congestion.on_ack({.now = now,
+                         .bytes = repeated ? std::min(acked, send_mss(p)) : acked,
+                         .in_flight = in_flight,
+                         .una = p.snd_una,
+                         .nxt = p.snd_nxt,
+                         .rtt = echoed_rtt(p, s),
+                         .srtt = p.rtt.srtt()});
   }
   // RFC 6298 (5.2), (5.3).
   if (p.snd_una == p.snd_max) {
@@ -117,9 +123,15 @@ void Stack::Impl::sample_rtt(Pcb& p, const Segment& s) {
     p.rtt.forget_back_off();
     return;
   }
+  if (const Micros rtt = echoed_rtt(p, s); rtt > Micros{0}) take_rtt(p, rtt);
+}
+
+// What the echoed timestamp tells, to the millisecond; zero if nothing.
+Micros Stack::Impl::echoed_rtt(const Pcb& p, const Segment& s) const {
+  if (!p.timestamps || !s.options.has_timestamps || s.options.timestamp_echo == 0) return Micros{0};
   const auto ms =
       static_cast<std::int32_t>(timestamp_clock(p.ts_offset) - s.options.timestamp_echo);
-  if (ms >= 0 && ms < 120'000) take_rtt(p, Micros{std::int64_t{ms} * 1000 + 500});
+  return ms >= 0 && ms < 120'000 ? Micros{std::int64_t{ms} * 1000 + 500} : Micros{0};
 }
 
 // RFC 9293 section 3.10.7.4: only from a segment that is not older than the one used last. True if

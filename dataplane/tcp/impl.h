@@ -203,6 +203,7 @@ struct Stack::Impl {
   void process_ack(Pcb& pcb, const Segment& s);
   void acknowledge(Pcb& pcb, const Segment& s, std::uint32_t in_flight);
   void sample_rtt(Pcb& pcb, const Segment& s);
+  Micros echoed_rtt(const Pcb& pcb, const Segment& s) const;
   bool update_window(Pcb& pcb, const Segment& s);
   bool take_sack(Pcb& pcb, const Segment& s);
   void enter_recovery(Pcb& pcb);

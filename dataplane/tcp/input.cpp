@@ -141,7 +141,8 @@ void Stack::Impl::in_syn_sent(Pcb& p, const Segment& s) {
     want_output(p);
     return;
   }
-  sample_rtt(p, s);
+  // Karn: which SYN it answers cannot be told, not even from the echo.
+  if (p.timeouts == 0) sample_rtt(p, s);
   p.snd_una = s.ack;
   p.snd_nxt = later(p.snd_nxt, p.snd_una);
   disarm(p, kRetransmit);

@@ -82,8 +82,8 @@ bool Stack::Impl::output_control(Pcb& p) {
 bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
   if ((p.recovering || p.retransmit_first) && !output_recovery(p, budget)) return false;
   if (p.recovering && p.sack) return true;
-  if (p.outstanding() == 0 && p.has_unsent() && now - p.last_sent > p.rtt.rto()) {
-    p.congestion.restart_after_idle();
+  if (p.outstanding() == 0 && p.has_unsent()) {
+    p.congestion.on_idle(now, now - p.last_sent > p.rtt.rto());
   }
   while (p.has_unsent() && !p.persisting) {
     if (budget-- == 0) {

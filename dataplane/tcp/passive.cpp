@@ -122,6 +122,11 @@ void Stack::Impl::half_open_arrives(SynEntry& e, const Segment& s) {
   // that came from a listener goes back to LISTEN.
   if (s.has(kSyn) && !s.has(kAck) && !s.has(kRst)) {
     if (s.seq == e.irs) {
+      // RFC 7323 section 4.3: the answer echoes what it answers.
+      if (e.timestamps && s.options.has_timestamps &&
+          static_cast<std::int32_t>(s.options.timestamp - e.ts_recent) > 0) {
+        e.ts_recent = s.options.timestamp;
+      }
       e.repeated = true;
       ++stats.tcp_syn_ack_retransmits;
       send_syn_ack(e);

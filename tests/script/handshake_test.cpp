@@ -245,6 +245,25 @@ TEST_F(Handshake, Rfc6298_2_1_SynIsRepeatedAfterOneSecond) {
   after(3000ms, ". 1:1001 ack 1");
 }
 
+// A SYN-ACK that waited in the network echoes the first SYN when the second is out: no sample.
+TEST_F(Handshake, Rfc6298_3_AnswerToARepeatedSynIsNotTimed) {
+  connect(60s);
+  out("S 0");
+  std::vector<std::uint8_t> answer = bytes_of("S. 0 ack 1 <mss 1000,ts>");
+  after(1000ms, "S 0");
+  quiet(2ms);
+  in_bytes(answer);
+  turn();
+  out(". 1 ack 1");
+  write(100);
+  out("P. 1:101 ack 1");
+  quiet(2ms);
+  in(". 1 ack 101");
+  write(100);
+  out("P. 101:201 ack 1");
+  after(200ms, "P. 101:201 ack 1");
+}
+
 TEST_F(Handshake, Rfc6928_InitialWindowOfTenSegments) {
   establish("mss 1000");
   write(20'000);

@@ -291,12 +291,13 @@ TEST_F(Send, Rfc6675_5_Recovery) {
 TEST_F(Send, Rfc6675_4_IsLostByBytes) {
   ten("mss 1000,sackOK");
   in(". 1 ack 1 <sack 6001-10001>");
-  // All of the hole is lost; half of what was in flight may go.
+  // All of the hole is lost; seven tenths of what was in flight may be out.
   out(". 1:1001 ack 1");
   out(". 1001:2001 ack 1");
   out(". 2001:3001 ack 1");
   out(". 3001:4001 ack 1");
   out(". 4001:5001 ack 1");
+  out(". 5001:6001 ack 1");
 }
 
 TEST_F(Send, Rfc6675_4_SeveralHoles) {

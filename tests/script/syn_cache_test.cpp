@@ -52,6 +52,17 @@ TEST_F(SynCache, RepeatedSynIsAnsweredAgain) {
   EXPECT_EQ(accepted, 1u);
 }
 
+// What is echoed is of the SYN that is answered, or the peer takes a second for the round trip.
+TEST_F(SynCache, Rfc7323_4_3_RepeatedSynRenewsTheTimestamp) {
+  listen();
+  in("S 0 <mss 1000,ts 7000>");
+  out("S. 0 ack 1 <mss 1460,ts 7000>");
+  in("S 0 <mss 1000,ts 7900>");
+  out("S. 0 ack 1 <mss 1460,ts 7900>");
+  in("S 0 <mss 1000,ts 7100>");  // overtaken by the other
+  out("S. 0 ack 1 <mss 1460,ts 7900>");
+}
+
 TEST_F(SynCache, Rfc9293_3_10_7_4_AnotherSynBeginsAnew) {
   listen();
   in("S 0 <mss 1000>");
