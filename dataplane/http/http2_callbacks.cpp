@@ -247,7 +247,7 @@ int Http2Server::on_stream_close(nghttp2_session*, std::int32_t id, std::uint32_
   return 0;
 }
 
-int Http2Server::on_frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* p) {
+int Http2Server::on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* p) {
   Http2Server& c = self(p);
   const auto& hd = frame->hd;
   switch (hd.type) {
@@ -267,8 +267,11 @@ int Http2Server::on_frame_sent(nghttp2_session*, const nghttp2_frame* frame, voi
         H2Stream* s = c.streams_.find(hd.stream_id);
         // Answered completely: the rest of the request is not wanted. RST_STREAM(NO_ERROR) says so
         // (RFC 9113 section 8.1), and clients are many that lose the answer by it: a moderate rest
-        // is read and thrown away first.
-        if (s != nullptr && !s->remote_ended) s->answered = s->moved = true;
+        // is read and thrown away first, beginning with what nobody took so far.
+        if (s == nullptr || s->remote_ended) break;
+        s->answered = s->moved = true;
+        s->late_bytes = std::exchange(s->in, {}).size();
+        nghttp2_session_consume(session, hd.stream_id, s->late_bytes);
       }
       break;
     default:

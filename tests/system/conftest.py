@@ -16,6 +16,8 @@ from lab.servers import Nginx, ScriptedTool
 from lab.tokens import Issuer
 
 CPUS = os.cpu_count() or 1
+# Cores of the shared gateway's workers: SLUICE_WORKERS=0,1 for two.
+WORKERS = tuple(int(c) for c in os.environ.get("SLUICE_WORKERS", str(CPUS - 1)).split(","))
 # The last one is the gateway's own report of packet buffers at its end.
 SANITIZER = re.compile(r"(ERROR: (Address|Thread|Leak)Sanitizer|runtime error:|panic|assertion|not given back)",
                        re.IGNORECASE)
@@ -34,7 +36,7 @@ class Lab:
         self.nginx = Nginx(self.network, folder / "nginx").start()
         self.tool = ScriptedTool(self.network, folder / "tool").start()
         self.gateway = Gateway(self.network, folder / "gateway", self.certificate,
-                               workers=(CPUS - 1,))
+                               workers=WORKERS)
         self.agent = Agent(self.network, self.authority.ca, folder)
         self._token, self._token_until = None, 0.0
 

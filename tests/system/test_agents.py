@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lab.clients import read_all
-from lab.process import LabError, until
+from lab.process import until
 
 pytestmark = pytest.mark.asan
 BOTH = pytest.mark.parametrize("http", ["2", "1.1"])
@@ -184,39 +184,3 @@ def test_concurrent_transfers_are_exact(lab):
         child.wait(60)
         assert out.read_bytes() == (block * 3)[:length]
         out.unlink()
-
-
-def test_rapid_reset_ends_the_connection(lab):
-    """HTTP/2: thousands of streams opened and reset at once (CVE-2023-44487)."""
-    headers = (b"\x82\x87\x84\x41\x12tool.tools.example")  # GET https / with :authority literal
-    with lab.connect(alpn=("h2",)) as sock:
-        sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
-        try:
-            for i in range(20_000):
-                stream = 2 * i + 1
-                sock.sendall(frame(1, 5, stream, headers) + frame(3, 0, stream, b"\0\0\0\x08"))
-            sock.settimeout(10)
-            data, ending = read_all(sock)
-            ended = ending in ("fin", "reset") or b"" == data
-        except OSError:
-            ended = True
-    assert ended
-    assert lab.call("/bytes/1").status == 200
-
-
-@pytest.mark.parametrize("kind, payload", [(6, b"pingpong"), (4, b"\0\3\0\0\0\x64")])
-def test_control_frame_floods_end_the_connection(lab, kind, payload):
-    with lab.connect(alpn=("h2",)) as sock:
-        sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
-        with pytest.raises((OSError, LabError)):
-            for _ in range(200):
-                sock.sendall(frame(kind, 0, 0, payload) * 200)
-            _, ending = read_all(sock)
-            if ending in ("fin", "reset"):
-                raise LabError("ended")
-    assert lab.call("/bytes/1").status == 200
-
-
-def frame(kind, flags, stream, payload):
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + \
-        struct.pack(">I", stream) + payload

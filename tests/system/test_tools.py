@@ -93,9 +93,11 @@ def test_tool_that_refuses_an_upload_early(lab, http, tmp_path):
 @BOTH
 def test_tool_that_answers_before_the_upload_ends(lab, http, tmp_path):
     file = tmp_path / "body"
-    file.write_bytes(b"e" * 2_000_000)
+    # curl 7.88 reads no window updates any more when it has its answer: what fits into the window.
+    # test_http2.py has the longer upload.
+    file.write_bytes(b"e" * (2_000_000 if http == "1.1" else 200_000))
     reply = lab.call("/early-answer", http=http, extra=["--data-binary", f"@{file}"])
-    assert reply.status == 200 and reply.body == b"early\n"
+    assert reply.status == 200 and reply.body == b"early\n" and reply.facts["exit"] == 0
 
 
 @BOTH

@@ -416,6 +416,23 @@ TEST(Http2Server, EarlyAnswerLetsAModerateUploadEnd) {
   EXPECT_EQ(s.connection->active_streams(), kNothing);
 }
 
+// What was held back for a slow tool is thrown away as well: the peer's window opens.
+TEST(Http2Server, EarlyAnswerLetsAnUploadEndThatWasHeldBack) {
+  Server2 s;
+  const std::string body(3'000'000, 'x');
+  s.handler.take = 1000;
+  s.peer.request(kPost, &body);
+  s.talk();
+  ASSERT_EQ(s.handler.seen.at(1).body.size(), 1000u);
+  s.handler.take = static_cast<std::size_t>(-1);
+  s.answer(1, "no");
+  s.talk();
+  EXPECT_EQ(s.peer.responses[1].body, "no");
+  EXPECT_TRUE(s.peer.responses[1].ended);
+  EXPECT_TRUE(s.peer.uploads[1].left.empty());
+  EXPECT_EQ(s.connection->active_streams(), kNothing);
+}
+
 TEST(Http2Server, EarlyAnswerStopsALongUpload) {
   Server2 s;
   const std::string body(18'000'000, 'x');
