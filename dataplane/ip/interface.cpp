@@ -113,6 +113,9 @@ InputResult Interface::Impl::reassemble(ByteSpan frame, const ParsedFrame& parse
   const Reassembler::Result done = reassembler.add(parsed, parsed.l4(frame), now);
   counters.add(Counter::drop_fragment_timeout, reassembler.take_evicted());
   if (done.verdict == Reassembler::Verdict::dropped) return dropped(Drop::drop_fragment);
+  if (done.verdict == Reassembler::Verdict::duplicate) {
+    return dropped(Drop::drop_fragment_duplicate);
+  }
   if (done.verdict == Reassembler::Verdict::incomplete) return {};
   ParsedFrame whole = parsed;
   whole.protocol = done.protocol;

@@ -68,34 +68,36 @@ void Reassembler::merge_ecn(Datagram& d, std::uint8_t ecn) {
   if (ecn == kCongested) d.ecn = kCongested;
 }
 
-// Copies the fragment in. False: the datagram must die.
-bool Reassembler::place(std::size_t slot, const packet::ParsedFrame& parsed, ByteSpan data) {
+// Copies the fragment in. Impossible: the datagram must die.
+Reassembler::Placed Reassembler::place(std::size_t slot, const packet::ParsedFrame& parsed,
+                                       ByteSpan data) {
   Datagram& d = datagrams_[slot];
   const std::uint32_t begin = parsed.fragment_offset;
   const std::uint32_t end = begin + static_cast<std::uint32_t>(data.size());
-  if (end > kMaxPayload) return false;
+  if (end > kMaxPayload) return Placed::impossible;
   Range* const first = &ranges_[slot * limits_.fragments];
   Range* const last = first + d.fragments;
   for (const Range* r = first; r != last; ++r) {
-    if (r->begin == begin && r->end == end) return true;  // RFC 8200 section 4.5: a duplicate
-    if (r->begin < end && begin < r->end) return false;   // RFC 5722
+    // RFC 8200 section 4.5.
+    if (r->begin == begin && r->end == end) return Placed::duplicate;
+    if (r->begin < end && begin < r->end) return Placed::impossible;  // RFC 5722
   }
-  if (d.fragments == limits_.fragments) return false;
+  if (d.fragments == limits_.fragments) return Placed::impossible;
   if (!parsed.more_fragments) {
-    if (d.total != 0) return false;  // two different ends
+    if (d.total != 0) return Placed::impossible;  // two different ends
     d.total = end;
   }
   *last = {begin, end};
   ++d.fragments;
   if (d.total != 0 &&
       std::any_of(first, last + 1, [&](const Range& r) { return r.end > d.total; })) {
-    return false;
+    return Placed::impossible;
   }
   if (begin == 0) d.first_protocol = parsed.protocol;
   std::memcpy(&arena_[slot * kSlotBytes + begin], data.data(), data.size());
   d.received += static_cast<std::uint32_t>(data.size());
   merge_ecn(d, parsed.ecn());
-  return true;
+  return Placed::fresh;
 }
 
 Reassembler::Result Reassembler::add(const packet::ParsedFrame& parsed, ByteSpan data, Time now) {
@@ -115,10 +117,12 @@ Reassembler::Result Reassembler::add(const packet::ParsedFrame& parsed, ByteSpan
   }
   if (slot == kNone) slot = claim(parsed, now);
   Datagram& d = datagrams_[slot];
-  if (d.poisoned || !place(slot, parsed, data)) {
+  const Placed placed = d.poisoned ? Placed::impossible : place(slot, parsed, data);
+  if (placed == Placed::impossible) {
     d.poisoned = true;
     return {.verdict = Verdict::dropped, .payload = {}};
   }
+  if (placed == Placed::duplicate) return {.verdict = Verdict::duplicate, .payload = {}};
   if (d.total == 0 || d.received < d.total) return {};
   finished_ = slot;
   if (d.ecn == 3 && d.ecn_mixed) return {.verdict = Verdict::dropped, .payload = {}};

@@ -72,7 +72,7 @@ TEST(Reassembly, OverlapKillsTheDatagramRfc5722) {
 TEST(Reassembly, ExactDuplicatesAreHarmless) {
   Reassembler r;
   r.add(fragment(0, true), ramp(16), at(1));
-  EXPECT_EQ(r.add(fragment(0, true), ramp(16), at(1)).verdict, Verdict::incomplete);
+  EXPECT_EQ(r.add(fragment(0, true), ramp(16), at(1)).verdict, Verdict::duplicate);
   EXPECT_EQ(r.add(fragment(16, false), ramp(3, 16), at(1)).verdict, Verdict::complete);
 }
 

@@ -30,7 +30,7 @@ class Reassembler {
 
   explicit Reassembler(const Limits& limits = {});
 
-  enum class Verdict : std::uint8_t { incomplete, complete, dropped };
+  enum class Verdict : std::uint8_t { incomplete, complete, duplicate, dropped };
   struct Result {
     Verdict verdict = Verdict::incomplete;
     // Complete: the payload behind the IP header (IPv6: behind the fragment header) of the first
@@ -74,7 +74,8 @@ class Reassembler {
 
   std::size_t find(const packet::ParsedFrame& parsed) const;
   std::size_t claim(const packet::ParsedFrame& parsed, Time now);
-  bool place(std::size_t slot, const packet::ParsedFrame& parsed, ByteSpan data);
+  enum class Placed : std::uint8_t { fresh, duplicate, impossible };
+  Placed place(std::size_t slot, const packet::ParsedFrame& parsed, ByteSpan data);
   static void merge_ecn(Datagram& d, std::uint8_t ecn);
   void release(std::size_t slot);
 
