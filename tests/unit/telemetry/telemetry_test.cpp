@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "telemetry/call_record.h"
+#include "telemetry/connection_record.h"
 #include "telemetry/counters.h"
 #include "telemetry/histogram.h"
 #include "telemetry/reasons.h"
@@ -118,6 +119,56 @@ TEST(Counters, AddAndSet) {
   EXPECT_EQ(block.get(Counter::calls_started), 5u);
   EXPECT_EQ(block.get(Counter::rx_bytes), 77u);
   EXPECT_EQ(block.get(Counter::calls_finished), 0u);
+}
+
+TEST(ConnectionEvents, NamesAreDistinctAndExplained) {
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(ConnectionEvent::count_); ++i) {
+    const ConnectionEventInfo& row = info(static_cast<ConnectionEvent>(i));
+    EXPECT_TRUE(metric_name(row.id)) << row.id;
+    EXPECT_TRUE(row.value.empty() || metric_name(row.value)) << row.id;
+    EXPECT_FALSE(row.help.empty()) << row.id;
+    EXPECT_TRUE(names.insert(std::string(row.id)).second) << row.id;
+  }
+}
+
+TEST(ConnectionEvents, TimesKeepTheirPrecision) {
+  for (const std::int64_t exact : {0L, 1L, 524'287L}) {
+    EXPECT_EQ(PackedMicros(Micros{exact}).time(), Micros{exact});
+  }
+  for (std::int64_t us = 600'000; us < 1'000'000'000'000'000; us = us * 3 + 7) {
+    const Micros got = PackedMicros(Micros{us}).time();
+    EXPECT_LE(got, Micros{us});
+    EXPECT_GT(got.count(), us - us / 262'144 - 1);
+  }
+  EXPECT_EQ(PackedMicros(Micros{-5}).time(), Micros{0});
+  EXPECT_GT(PackedMicros(Micros::max()).time(), std::chrono::years{30});
+}
+
+TEST(ConnectionEvents, TheLatestStayInTheirOrder) {
+  ConnectionEvents ring;
+  EXPECT_EQ(ring.size(), 0u);
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    ring.add(ConnectionEvent::path_mtu, i, Time{Micros{1000 + 10 * i}});
+    ASSERT_EQ(ring.size(), std::min<std::size_t>(i + 1, ConnectionEvents::kCapacity));
+    ASSERT_EQ(ring[ring.size() - 1].value, i);
+  }
+  EXPECT_EQ(ring[0].value, 40 - ConnectionEvents::kCapacity);
+  EXPECT_EQ(ring[0].since_last(), Micros{10});
+  EXPECT_EQ(ring.last(), Time{Micros{1390}});
+  EXPECT_EQ(ring.total(), 40u);
+}
+
+TEST(ConnectionRecord, StatesAndReasonsHaveDistinctNames) {
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(TcpState::count_); ++i) {
+    EXPECT_TRUE(names.insert(to_string(static_cast<TcpState>(i))).second);
+  }
+  for (std::size_t i = 0; i < static_cast<std::size_t>(TcpCloseReason::count_); ++i) {
+    EXPECT_TRUE(names.insert(to_string(static_cast<TcpCloseReason>(i))).second);
+  }
+  EXPECT_EQ(to_string(TcpState::count_), "unknown");
+  EXPECT_EQ(to_string(TcpCloseReason::count_), "unknown");
 }
 
 TEST(CallRecord, StagesHaveDistinctNames) {
