@@ -16,7 +16,6 @@
 
 #include <algorithm>
 #include <bitset>
-#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -25,6 +24,7 @@
 #include "base/intrusive_list.h"
 #include "base/timer_wheel.h"
 #include "pcb.h"
+#include "slots.h"
 #include "tcp/stack.h"
 #include "tcp/stats.h"
 #include "wire.h"
@@ -92,31 +92,6 @@ struct TimeWaitEntry : ListHook<TimeWaitTag> {
   bool timestamps = false;
   Time entered{}, expires = kNever;
   Time next_ack{};
-};
-
-// Slots that never move, addressed by index; freed slots are used again.
-template <typename T>
-class Slots {
- public:
-  std::uint32_t take() {
-    if (!free_.empty()) {
-      const std::uint32_t i = free_.back();
-      free_.pop_back();
-      return i;
-    }
-    slots_.emplace_back();
-    free_.reserve(slots_.size());
-    return static_cast<std::uint32_t>(slots_.size() - 1);
-  }
-  void give_back(std::uint32_t i) { free_.push_back(i); }
-  T& operator[](std::uint32_t i) { return slots_[i]; }
-  const T& operator[](std::uint32_t i) const { return slots_[i]; }
-  std::size_t slots() const { return slots_.size(); }
-  std::size_t used() const { return slots_.size() - free_.size(); }
-
- private:
-  std::deque<T> slots_;
-  std::vector<std::uint32_t> free_;
 };
 
 // So many events per second, the number varied a little each second: an observer cannot count by it

@@ -59,6 +59,10 @@ void Stack::Impl::syn_arrives(const Segment& s, std::uint64_t hash, std::uint32_
     }
   }
   const std::uint32_t i = syn_entries.take();
+  if (i == FlowTable::kNone) {
+    ++stats.drop_tcp_memory;
+    return;
+  }
   if (!flows.insert(hash, kSynEntry | i)) {
     syn_entries.give_back(i);
     ++stats.drop_tcp_table_full;

@@ -85,6 +85,10 @@ Pcb* Stack::Impl::new_pcb(const FlowKey& key, std::uint64_t hash) {
     return nullptr;
   }
   const std::uint32_t i = pcbs.take();
+  if (i == FlowTable::kNone) {
+    ++stats.drop_tcp_memory;
+    return nullptr;
+  }
   Pcb& p = pcbs[i];
   if (!flows.insert(hash, kPcb | i)) {
     pcbs.give_back(i);

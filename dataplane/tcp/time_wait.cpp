@@ -31,6 +31,11 @@ void Stack::Impl::enter_time_wait(Pcb& p) {
     }
     remove_from_table(p);
     const std::uint32_t i = time_waits.take();
+    // Without memory to remember it by, a late segment meets a closed port.
+    if (i == FlowTable::kNone) {
+      enter(p, State::time_wait);
+      return finish(p, CloseReason::graceful);
+    }
     TimeWaitEntry& e = time_waits[i];
     e.key = key;
     e.hash = hash;
