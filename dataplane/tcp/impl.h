@@ -22,9 +22,9 @@
 
 #include "base/flow_table.h"
 #include "base/intrusive_list.h"
+#include "base/slots.h"
 #include "base/timer_wheel.h"
 #include "pcb.h"
-#include "slots.h"
 #include "tcp/stack.h"
 #include "tcp/stats.h"
 #include "wire.h"

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "base/flow_table.h"
+#include "base/slots.h"
 #include "base/timer_wheel.h"
-#include "slots.h"
 #include "tcp/stack.h"
 #include "tcp/stats.h"
 

@@ -1,15 +1,17 @@
-// The arena of a stack's connections.
+// An arena of equal objects, for what there are very many of.
 #pragma once
-
-#include <sys/mman.h>
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
-namespace sluice::tcp {
+namespace sluice {
+
+inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
+// A huge page, or as many small ones where the kernel has none. Null when there is no memory.
+void* allocate_huge_page();
+void free_huge_page(void* page);
 
 // Slots that never move, addressed by index; freed slots are used again. They lie in blocks of a
 // huge page: among many flows each segment is for another one, and finding its page costs as much
@@ -21,7 +23,7 @@ class Slots {
   ~Slots() {
     for (std::size_t i = 0; i < slots_; ++i)
       std::destroy_at(&(*this)[static_cast<std::uint32_t>(i)]);
-    for (T* block : blocks_) std::free(block);
+    for (T* block : blocks_) free_huge_page(block);
   }
   Slots(const Slots&) = delete;
   Slots& operator=(const Slots&) = delete;
@@ -34,9 +36,8 @@ class Slots {
       return i;
     }
     if (slots_ == blocks_.size() * kPerBlock) {
-      void* block = std::aligned_alloc(kBlock, kBlock);
+      void* block = allocate_huge_page();
       if (block == nullptr) return UINT32_MAX;
-      madvise(block, kBlock, MADV_HUGEPAGE);
       blocks_.push_back(static_cast<T*>(block));
     }
     const auto i = static_cast<std::uint32_t>(slots_++);
@@ -51,12 +52,11 @@ class Slots {
   std::size_t used() const { return slots_ - free_.size(); }
 
  private:
-  static constexpr std::size_t kBlock = std::size_t{2} << 20;
-  static constexpr std::uint32_t kPerBlock = kBlock / sizeof(T);
+  static constexpr std::uint32_t kPerBlock = kHugePage / sizeof(T);
 
   std::vector<T*> blocks_;
   std::size_t slots_ = 0;
   std::vector<std::uint32_t> free_;
 };
 
-}  // namespace sluice::tcp
+}  // namespace sluice
