@@ -68,6 +68,10 @@ Connection* Stack::Impl::connect(const IpAddress& local, const Endpoint& remote,
     ++stats.drop_tcp_table_full;
     return nullptr;
   }
+  if (refuses_new()) {
+    ++stats.drop_tcp_pressure;
+    return nullptr;
+  }
   FlowKey key{local, remote.address, 0, remote.port};
   std::uint64_t hash = 0;
   if (!choose_port(key, hash, accept_port, ctx)) return nullptr;

@@ -24,6 +24,7 @@
 #include "base/intrusive_list.h"
 #include "base/slots.h"
 #include "base/timer_wheel.h"
+#include "cookies.h"
 #include "pcb.h"
 #include "tcp/stack.h"
 #include "tcp/stats.h"
@@ -66,8 +67,8 @@ constexpr std::uint32_t micros32(Micros t) {
 }
 constexpr std::uint32_t millis32(Micros t) { return micros32(t / 1000); }
 
-// A half-open connection: nothing else is kept for a SYN.
-struct SynEntry : ListHook<SynTag> {
+// What a SYN and our answer have settled.
+struct Handshake {
   FlowKey key;
   std::uint64_t hash = 0;
   Seq iss, irs;
@@ -75,9 +76,13 @@ struct SynEntry : ListHook<SynTag> {
   std::uint32_t ts_recent = 0;
   std::uint16_t peer_mss = 536;
   std::uint8_t peer_scale = 0;
-  std::uint8_t stage = 0;  // times the SYN-ACK was repeated
   bool scaled = false, sack = false, timestamps = false;
-  bool repeated = false;  // the SYN-ACK went out again because the peer asked
+};
+
+// A half-open connection: nothing else is kept for a SYN.
+struct SynEntry : ListHook<SynTag>, Handshake {
+  std::uint8_t stage = 0;  // times the SYN-ACK was repeated
+  bool repeated = false;   // the SYN-ACK went out again because the peer asked
   Time sent{}, due = kNever;
 };
 
@@ -109,6 +114,12 @@ struct Stack::Impl {
   Impl(const StackConfig& configuration, TransmitSink& transmit, Acceptor& acceptor_);
   ~Impl();
 
+  struct Listener {
+    std::uint16_t port;
+    std::uint32_t id;
+    Time cookies_until{Time::min()};  // later than this none that was sent is valid any more
+  };
+
   // The flow table's index: what kind of thing, and which.
   enum Kind : std::uint32_t { kPcb = 0, kSynEntry = 1u << 30, kTimeWait = 2u << 30 };
   static constexpr std::uint32_t kKindMask = 3u << 30;
@@ -127,11 +138,15 @@ struct Stack::Impl {
   void reset_peer(Pcb& pcb, CloseReason reason);
   void mark_ready(Pcb& pcb);
   void want_output(Pcb& pcb) { output_list.push_back(pcb); }
-  bool may_charge(std::size_t bytes) const { return memory + bytes <= config.memory_limit; }
+  bool may_grow(const ByteRing& ring, std::size_t bytes) const;
   bool reserve(ByteRing& ring, std::size_t bytes, bool beyond_limit = false);
   bool reserve_for_sending(ByteRing& ring, std::size_t bytes);
   void release(ByteRing& ring);
+  // Three steps: nothing grows and nothing is kept out of order; no new connections; half-open ones
+  // are shed, the oldest first. What is established goes on at each.
   bool under_pressure() const { return memory > config.memory_limit / 4 * 3; }
+  bool refuses_new() const { return memory > config.memory_limit / 16 * 13; }
+  bool sheds_half_open() const { return memory > config.memory_limit / 8 * 7; }
   std::size_t dispatch(std::size_t max);
   void flush();
   void end_turn();
@@ -167,10 +182,16 @@ struct Stack::Impl {
   // -- passive.cpp
   void syn_arrives(const Segment& s, std::uint64_t hash, std::uint32_t listener_index,
                    Seq iss_floor, bool has_floor);
+  void answer_with_cookie(Handshake& syn, Listener& listener);
+  bool cookie_returns(const Segment& s, std::uint64_t hash, const Listener& listener);
   void half_open_arrives(SynEntry& entry, const Segment& s);
-  bool send_syn_ack(SynEntry& entry);
+  bool send_syn_ack(const Handshake& from, std::uint32_t timestamp, bool repeated);
+  bool repeat_syn_ack(SynEntry& entry);
   void forget(SynEntry& entry);
-  Pcb* promote(SynEntry& entry, const Segment& s);
+  bool shed_half_open(std::uint8_t least_stage);
+  void forget_half_open(std::uint16_t port);
+  Pcb* promote(SynEntry& entry);
+  Pcb* begin_passive(const Handshake& from);
   std::uint32_t index_of(const SynEntry& entry) const;
   void poll_syn_cache(std::size_t& budget);
 
@@ -267,10 +288,6 @@ struct Stack::Impl {
   Slots<TimeWaitEntry> time_waits;
   std::vector<std::unique_ptr<OutOfOrder>> spare_overtaken;
 
-  struct Listener {
-    std::uint16_t port;
-    std::uint32_t id;
-  };
   std::vector<Listener> listeners;
   std::bitset<65536> listening;
   std::array<std::uint16_t, 256> port_counters{};  // RFC 6056 section 3.3.4
@@ -281,6 +298,7 @@ struct Stack::Impl {
   IntrusiveList<Pcb, DirectTag> direct_list;
   std::array<IntrusiveList<SynEntry, SynTag>, kSynStages> syn_stages;  // each in order of `due`
   IntrusiveList<TimeWaitEntry, TimeWaitTag> time_wait_fifo;            // in order of `expires`
+  SynCookies cookies{config.secret};
   RateLimit resets, challenges;
 
   // The last events of connections to which something unusual happened; the oldest make room.

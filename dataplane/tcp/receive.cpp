@@ -112,7 +112,7 @@ void Stack::Impl::take_in_order(Pcb& p, ByteSpan payload) {
   if (p.receive.empty() && p.direct.empty() && !gap) {
     // Not copied unless it is still there at the end of the turn. The memory it would then need is
     // asked for now, while it can still be refused.
-    if (!may_charge(p.receive.capacity_for(needed) - p.receive.capacity())) {
+    if (!may_grow(p.receive, needed)) {
       ++stats.drop_tcp_memory;
       return;
     }

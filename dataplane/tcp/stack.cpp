@@ -170,23 +170,38 @@ void Stack::Impl::mark_ready(Pcb& p) {
   if (p.observer != nullptr && !p.detached) ready_list.push_back(p);
 }
 
+namespace {
+// The ring without which a connection can do nothing at all.
+bool is_least(const ByteRing& ring, std::size_t growth) {
+  return ring.capacity() == 0 && growth == ByteRing::kSmallest;
+}
+}  // namespace
+
+// The last eighth is for least rings alone: however much others hold, whoever runs can receive a
+// little and answer it.
+bool Stack::Impl::may_grow(const ByteRing& ring, std::size_t bytes) const {
+  const std::size_t growth = ring.capacity_for(bytes) - ring.capacity();
+  return growth == 0 ||
+         memory + growth <= config.memory_limit / 8 * (is_least(ring, growth) ? 8 : 7);
+}
+
 bool Stack::Impl::reserve(ByteRing& ring, std::size_t bytes, bool beyond_limit) {
   const std::size_t before = ring.capacity();
-  const std::size_t growth = ring.capacity_for(bytes) - before;
-  if (growth == 0) return true;
-  if (!beyond_limit && !may_charge(growth)) return false;
+  if (bytes <= before) return true;
+  if (!beyond_limit && !may_grow(ring, bytes)) return false;
   if (!ring.reserve(bytes)) return false;
   memory += ring.capacity() - before;
   return true;
 }
 
 // What waits to be sent may not take all there is: acknowledgements that free it come only to who
-// can still receive. The least ring may go farther, so that one queue does not keep out all others.
+// can still receive.
 bool Stack::Impl::reserve_for_sending(ByteRing& ring, std::size_t bytes) {
   const std::size_t growth = ring.capacity_for(bytes) - ring.capacity();
-  const bool least = ring.capacity() == 0 && growth == ByteRing::kSmallest;
-  const std::size_t share = config.memory_limit / 8 * (least ? 7 : 6);
-  return growth == 0 || (memory + growth <= share && reserve(ring, bytes));
+  if (!is_least(ring, growth) && growth > 0 && memory + growth > config.memory_limit / 8 * 6) {
+    return false;
+  }
+  return reserve(ring, bytes);
 }
 
 void Stack::Impl::release(ByteRing& ring) {
@@ -277,6 +292,7 @@ bool Stack::listen(std::uint16_t port, std::uint32_t listener_id) {
 
 void Stack::unlisten(std::uint16_t port) {
   impl_->listening[port] = false;
+  impl_->forget_half_open(port);
   std::erase_if(impl_->listeners, [&](const Impl::Listener& l) { return l.port == port; });
 }
 

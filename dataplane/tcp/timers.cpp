@@ -158,8 +158,7 @@ void Stack::Impl::housekeeping(Pcb& p) {
   if (p.scoreboard && p.scoreboard->empty() && !p.recovering) p.scoreboard.reset();
   if (p.want_write && p.send.empty()) notify_writer(p);
   // A peer whose text was refused waits for its own probe, a minute apart at worst, unless told.
-  if (p.starved && may_charge(p.receive.capacity_for(p.unread() + our_mss(p.key.remote)) -
-                              p.receive.capacity())) {
+  if (p.starved && may_grow(p.receive, p.unread() + our_mss(p.key.remote))) {
     p.starved = false;
     p.ack_now = true;
     want_output(p);

@@ -123,7 +123,7 @@ TEST_F(Network, KeepaliveEndsWithTheConnection) {
 
 // Without memory the peer is told to wait, and its probes are answered; nothing is lost.
 TEST_F(Network, MemoryIsRefusedNotLost) {
-  config.memory_limit = 16'384;
+  config.memory_limit = 20'000;
   establish("mss 1460");
   in("P. 1:15001 ack 1");
   EXPECT_EQ(drain(), 0u);
@@ -146,7 +146,7 @@ TEST_F(Network, MemoryIsRefusedNotLost) {
 }
 
 TEST_F(Network, OutOfOrderIsDroppedUnderPressure) {
-  config.memory_limit = 16'384;
+  config.memory_limit = 20'000;
   establish("mss 1460");
   in("P. 1:15001 ack 1");
   after(40ms, ". 1 ack 15001");
@@ -157,15 +157,23 @@ TEST_F(Network, OutOfOrderIsDroppedUnderPressure) {
 
 class Starved : public Script {
  protected:
-  // One connection holds all the memory; the statements are about another.
+  // One connection holds all the memory there is for growth, another the last least ring; the
+  // statements are about a third.
   void starve() {
-    config.memory_limit = 16'384;
+    config.memory_limit = 20'000;
     establish("mss 1460");
-    in("P. 1:15001 ack 1");
-    after(40ms, ". 1 ack 15001");
     hog_ = conn;
+    peer(40002);
+    establish("mss 1460");
     peer(40001);
     establish("mss 1460", 5000);
+    peer(40000);
+    in("P. 1:15001 ack 1");
+    after(40ms, ". 1 ack 15001");
+    peer(40002);
+    in("P. 1:101 ack 1");
+    after(40ms, ". 1 ack 101");
+    peer(40001);
   }
   void feed() {
     peer(40000);

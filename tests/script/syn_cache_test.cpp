@@ -23,7 +23,8 @@ TEST_F(SynCache, SynAckIsRepeatedAndGivenUp) {
   out("R 1");
 }
 
-TEST_F(SynCache, OverflowTakesTheOldest) {
+// Entries that are there stay: one that is full gives no place to a flood.
+TEST_F(SynCache, OverflowTakesNobodysPlace) {
   config.syn_cache_entries = 4;
   listen();
   for (std::uint16_t p = 0; p < 5; ++p) {
@@ -32,13 +33,34 @@ TEST_F(SynCache, OverflowTakesTheOldest) {
     out("S. 0 ack 1");
   }
   EXPECT_EQ(half_open(), 4u);
-  EXPECT_EQ(stats().tcp_syn_cache_evicted, 1u);
-  peer(40000);
+  EXPECT_EQ(stats().tcp_syn_cache_evicted, 0u);
+  for (std::uint16_t p = 0; p < 5; ++p) {
+    peer(static_cast<std::uint16_t>(40000 + p));
+    in(". 1 ack 1");
+  }
+  EXPECT_EQ(accepted, 5u);
+  EXPECT_EQ(stats().tcp_syn_cookies_accepted, 1u);
+}
+
+// A listener that goes takes its half-open connections along: nobody is left to accept them.
+TEST_F(SynCache, UnlistenForgetsHalfOpen) {
+  for (const std::uint16_t port : {std::uint16_t{80}, std::uint16_t{443}}) {
+    listen(port);
+    for (std::uint16_t p = 1; p <= 3; ++p) {
+      peer(static_cast<std::uint16_t>(port + p));
+      in("S 0 <mss 1000>");
+      out("S. 0 ack 1");
+    }
+  }
+  stack().unlisten(443);
+  EXPECT_EQ(half_open(), 3u);
+  EXPECT_EQ(stats().tcp_attempt_fails, 3u);
   in(". 1 ack 1");
   out("R 1");
-  peer(40004);
-  in(". 1 ack 1");
-  EXPECT_EQ(accepted, 1u);
+  EXPECT_EQ(accepted, 0u);
+  stack().unlisten(80);
+  EXPECT_EQ(half_open(), 0u);
+  quiet(5s);
 }
 
 TEST_F(SynCache, RepeatedSynIsAnsweredAgain) {

@@ -339,6 +339,11 @@ void World::check_end() {
     const Application& b = *applications[i + 1];
     if (a.abort_after != SIZE_MAX || b.abort_after != SIZE_MAX) continue;
     if (!a.done) fail("client " + std::to_string(i / 2) + " never heard of the end");
+    // Of a half-open connection that a server without memory has shed the client hears by RST.
+    if (a.reason == CloseReason::reset_by_peer &&
+        nodes[1]->stack.stats().tcp_syn_cache_evicted > 0) {
+      continue;
+    }
     if (a.reason != CloseReason::graceful) {
       fail("client " + std::to_string(i / 2) + " ended with reason " +
            std::to_string(static_cast<int>(a.reason)));

@@ -153,7 +153,7 @@ class Stack {
 
   // Wildcard listener on every local address of the port. False if the port is taken.
   bool listen(std::uint16_t port, std::uint32_t listener_id);
-  // Stops accepting; established connections go on.
+  // Stops accepting; established connections go on, half-open ones are forgotten.
   void unlisten(std::uint16_t port);
 
   // Starts an active open. nullptr when no port, memory or table entry is free. The result comes by

@@ -34,6 +34,9 @@ namespace sluice::tcp {
   X(tcp_syn_cache_expired)     \
   X(tcp_syn_cache_evicted)     \
   X(tcp_syn_ack_retransmits)   \
+  X(tcp_syn_cookies_sent)      \
+  X(tcp_syn_cookies_accepted)  \
+  X(tcp_syn_cookies_failed)    \
   X(tcp_time_wait_entered)     \
   X(tcp_time_wait_reused)      \
   X(tcp_time_wait_evicted)     \
@@ -56,6 +59,7 @@ namespace sluice::tcp {
   X(drop_tcp_duplicate)        \
   X(drop_tcp_reassembly_full)  \
   X(drop_tcp_memory)           \
+  X(drop_tcp_pressure)         \
   X(drop_tcp_table_full)       \
   X(drop_tcp_refused)          \
   X(drop_tcp_after_close)      \
