@@ -11,6 +11,7 @@ namespace sluice::impair {
 namespace {
 
 constexpr std::size_t kMostFlows = 1u << 20;
+constexpr Micros kQuietTime{100'000};
 constexpr Micros kHoldTime{10'000};  // of a packet that no other went past, beside the delay
 
 bool matches(const Rule& rule, const SegmentView& s, std::optional<std::uint32_t> origin) {
@@ -86,10 +87,12 @@ Line::Verdict Line::apply_rules(ByteSpan packet) {
 }
 
 // The burst chain moves with each packet, lost or not.
-bool Line::lost() {
+bool Line::lost(Time now) {
   const GilbertElliott& g = profile_.gilbert;
   bool burst = false;
   if (g.to_bad > 0 || g.loss_good > 0) {
+    if (now - last_packet_ >= kQuietTime) bad_ = false;
+    last_packet_ = now;
     bad_ = bad_ ? !burst_.chance(g.to_good) : burst_.chance(g.to_bad);
     burst = burst_.chance(bad_ ? g.loss_bad : g.loss_good);
   }
@@ -125,7 +128,7 @@ Micros Line::jitter() {
       extra /= 6;
       break;
     case Jitter::pareto: {
-      const int octave = std::min(std::countr_zero(jitter_.next()), 10);
+      const int octave = std::min(std::countr_zero(jitter_.next()), 6);
       extra = octave == 0 ? jitter_.between(0, j)
                           : (j << (octave - 1)) + jitter_.below(j << (octave - 1));
       break;
@@ -155,7 +158,7 @@ std::optional<Bytes> Line::push(ByteSpan frame, Time now) {
   }
   const Verdict verdict = apply_rules(packet);
   stats_.rule += verdict.drop;
-  if (verdict.drop || lost()) {
+  if (verdict.drop || lost(now)) {
     stats_.lost_payload += payload_of(packet);
     return std::nullopt;
   }

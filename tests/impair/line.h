@@ -68,7 +68,7 @@ class Line {
   };
   bool blacked_out(Time now) const;
   Verdict apply_rules(ByteSpan packet);
-  bool lost();
+  bool lost(Time now);
   bool enqueue(std::size_t bytes, Time now, Time& leaves);
   Micros jitter();
   void corrupt(Bytes& packet);
@@ -83,6 +83,7 @@ class Line {
   const std::size_t link_header_;
   Random loss_, burst_, duplicate_, corrupt_, reorder_, jitter_;
   bool bad_ = false;                                // of the Gilbert-Elliott chain
+  Time last_packet_{};
   std::vector<std::uint32_t> matches_;              // of each rule
   std::map<std::uint64_t, std::uint32_t> origins_;  // the sequence number of a flow's SYN
   Time line_free_{Time::min()};

@@ -43,7 +43,8 @@ struct Rule {
   bool operator==(const Rule&) const = default;
 };
 
-// A two-state Markov chain that moves with each packet.
+// A two-state Markov chain that moves with each packet, and is good again after 100 ms of silence:
+// a burst is an event in time, not something that waits for a sender that backs off.
 struct GilbertElliott {
   double to_bad = 0, to_good = 1;
   double loss_good = 0, loss_bad = 1;
@@ -58,7 +59,7 @@ struct Blackout {
 enum class Jitter : std::uint8_t {
   uniform,  // 0 to `jitter`
   normal,   // mean `jitter`, standard deviation a sixth of it, within 0 and twice of it
-  pareto,   // most below `jitter`, one in 2^n around 2^n times as much, up to 1024 times
+  pareto,   // most below `jitter`, one in 2^n around 2^n times as much, up to 64 times
 };
 
 struct Profile {
