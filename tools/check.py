@@ -340,16 +340,21 @@ def junit(name, *words, timeout=1500, env=None):
     return Outcome(max(0, count - bad), bad, text if bad else "")
 
 
-def system(kind, *arguments):
+def system(kind, *arguments, workers="", name=""):
     """The system tests on the programs of one build."""
-    return lambda: junit(f"system-{kind}", "tests/system/run", "-q", *arguments,
-                         env={"SLUICE_BUILD": kind})
+    env = {"SLUICE_BUILD": kind, **({"SLUICE_WORKERS": workers} if workers else {})}
+    return lambda: junit(f"system-{name or kind}", "tests/system/run", "-q", *arguments, env=env)
 
 
 def check_demo():
     """The demo shows what it says it shows, and leaves nothing behind."""
     return junit("demo", "/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c",
                  "tests/system/pytest.ini", "tests/system/demo_check.py")
+
+
+def check_benches():
+    """Benchmarks run, and what they write has the shape that others rely on."""
+    return simple("/usr/bin/python3", "tools/bench_smoke.py", timeout=900)
 
 
 PROGRAMS = ["sluiced", "sluicectl"]
@@ -368,10 +373,13 @@ STEPS = [
     ("build-tsan", "build, gcc, thread sanitizer: shared state and channels",
      build("tsan", *THREADED)),
     ("tsan", "shared state and channels under the thread sanitizer", tsan_tests),
-    ("build-release", "build, gcc, release", build("release", *PROGRAMS)),
+    ("build-release", "build, gcc, release", build("release", *PROGRAMS, "bench_crypto")),
     ("system", "system tests on the release build", system("release")),
+    ("system-two", "system tests with two workers",
+     system("release", "-m", "two and not slow", workers="0,1", name="two")),
     ("system-asan", "system tests on the sanitizer build", system("asan", "-m", "asan")),
     ("demo-life", "the demo: whole, kept, failing, interrupted", check_demo),
+    ("bench-smoke", "benchmarks run and write what they should", check_benches),
     ("build-fuzz", "build, clang 19, fuzz targets and the programs",
      build("fuzz", targets_of("fuzz", r"^fuzz_"), *PROGRAMS)),
     ("fuzz", f"fuzz targets, {FUZZ_SECONDS} s each", fuzz),

@@ -395,6 +395,11 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    // CLI11 misses the verb before it looks at what there is instead.
+    if (const auto rest = app.remaining(); app.get_subcommands().empty() && !rest.empty()) {
+      std::cerr << "sluicectl: unknown verb \"" << rest.front() << "\"; --help shows all\n";
+      return kWrongUse;
+    }
     return app.exit(error) == 0 ? 0 : kWrongUse;
   }
   return 0;

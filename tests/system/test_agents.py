@@ -13,7 +13,7 @@ import pytest
 from lab.clients import read_all
 from lab.process import until
 
-pytestmark = pytest.mark.asan
+pytestmark = [pytest.mark.asan, pytest.mark.two]
 BOTH = pytest.mark.parametrize("http", ["2", "1.1"])
 TOOL_HOST = "tool.tools.example"
 

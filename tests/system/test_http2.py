@@ -10,7 +10,7 @@ from lab.http2 import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE
                        PROTOCOL_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, Connection, field, frame,
                        request)
 
-pytestmark = pytest.mark.asan
+pytestmark = [pytest.mark.asan, pytest.mark.two]
 TOOL_HOST = "tool.tools.example"
 INITIAL_WINDOW_SIZE = 4  # RFC 9113 section 6.5.2
 

@@ -12,6 +12,7 @@ from lab.clients import inside
 from lab.documents import agent_class, service
 from lab.frames import checksum
 from lab.network import GATEWAY_AGENTS, GATEWAY_TOOLS
+from lab.process import until
 from lab.servers import Nginx
 
 pytestmark = pytest.mark.asan
@@ -155,6 +156,34 @@ def test_small_mtu(own_gateway, folder):
     gateway = own_gateway("small", mtu=1280)
     tool, token = start_kb(gateway, folder / "small")
     exchange(gateway, tool, token, 1 << 20)
+    tool.stop()
+    gateway.settled()
+
+
+FAR = {4: ("203.0.113.7", "203.0.113.9", 32), 6: ("2001:db8:a::7", "2001:db8:b::9", 128)}
+
+
+@pytest.mark.parametrize("http", ["2", "1.1"])
+def test_behind_routers(own_gateway, folder, http):
+    """Agents and tools in networks that the ports are not in: `gateway` of a port leads there."""
+    def router(addresses):
+        return f', gateway: [{addresses[0]}, "{addresses[1]}"]'
+
+    gateway = own_gateway(f"routed{http[0]}", agents_extra=router(net.AGENT),
+                          tools_extra=router(net.TOOL))
+    network = gateway.network
+    tool = Nginx(network, folder / f"routed{http[0]}" / "nginx").start()
+    data = tool.file("docs/data", bytes(range(256)) * 4096)
+    for family, (agent, address, bits) in FAR.items():
+        network.agents.ip("addr", "add", f"{agent}/{bits}", "dev", "lo")
+        network.tools.ip("addr", "add", f"{address}/{bits}", "dev", "lo")
+        gateway.apply(service("far", address=address), agent_class("research", ["far"], sources=[]))
+        task = gateway.task("research")
+        reply = gateway.agent.curl("/docs/data", token=task["token"], http=http, family=family,
+                                   extra=["--interface", agent])
+        assert reply.status == 200 and reply.body == data
+        record = until(lambda t=task: gateway.calls(task=t["txn"]), 5, "a record")[0]
+        assert agent in record["agent"] and address in record["endpoint"]
     tool.stop()
     gateway.settled()
 

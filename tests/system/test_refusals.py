@@ -13,7 +13,7 @@ from lab.problems import assert_refused
 from lab.process import until
 from lab.tokens import b64
 
-pytestmark = pytest.mark.asan
+pytestmark = [pytest.mark.asan, pytest.mark.two]
 BOTH = pytest.mark.parametrize("http", ["2", "1.1"])
 
 

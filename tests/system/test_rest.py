@@ -1,6 +1,5 @@
-"""The control socket and sluicectl against the running daemon."""
+"""The control socket against the running daemon."""
 
-import json
 import threading
 
 import pytest
@@ -167,27 +166,3 @@ def test_requests_in_parallel(lab):
     for thread in threads:
         thread.join()
     assert not bad
-
-
-def test_sluicectl(lab, tmp_path):
-    assert "kb" in lab.gateway.ctl("get", "services").stdout
-    file = tmp_path / "doc.yaml"
-    file.write_text("kind: agent-class\nname: from-ctl\nspec:\n  allow: [kb]\n---\n"
-                    "kind: agent-class\nname: from-ctl-2\nspec: {allow: []}\n")
-    lab.gateway.ctl("apply", "-f", file)
-    shown = json.loads(lab.gateway.ctl("--output", "json", "get", "agent-class", "from-ctl").stdout)
-    assert shown["spec"]["allow"] == ["kb"]
-    file.write_text("kind: agent-class\nname: from-ctl\nspec:\n  alow: [kb]\n")
-    result = lab.gateway.ctl("apply", "-f", file, check=False)
-    assert result.returncode != 0 and "alow" in result.stderr + result.stdout
-    made = json.loads(lab.gateway.ctl("--output", "json", "task", "create", "--class", "from-ctl",
-                                      "--subject", "me").stdout)
-    assert made["token"].count(".") == 2
-    lab.gateway.ctl("task", "delete", made["txn"])
-    for name in ("from-ctl", "from-ctl-2"):
-        lab.gateway.ctl("delete", "agent-class", name)
-    assert "from-ctl" not in lab.gateway.ctl("get", "agent-classes").stdout
-    assert lab.gateway.ctl("status").returncode == 0
-    assert lab.gateway.ctl("nonsense", check=False).returncode != 0
-    missing = lab.gateway.ctl("get", "service", "nobody", check=False)
-    assert missing.returncode != 0 and "nobody" in missing.stderr + missing.stdout

@@ -1,5 +1,6 @@
 """Tools that hang, reset, trickle, lie, or close pooled connections."""
 
+import contextlib
 import hashlib
 import json
 import time
@@ -10,7 +11,7 @@ from lab.documents import HOST, agent_class, service
 from lab.problems import assert_refused
 from lab.process import until
 
-pytestmark = pytest.mark.asan
+pytestmark = [pytest.mark.asan, pytest.mark.two]
 BOTH = pytest.mark.parametrize("http", ["2", "1.1"])
 
 
@@ -123,43 +124,70 @@ def test_stopped_tool(lab):
     assert until(lambda: lab.get("/docs/a").status == 200, 5, "nginx serves again")
 
 
-def test_tool_that_is_not_there(lab):
-    lab.gateway.apply(service("void", host="void.tools.example", address="198.18.2.77",
-                              timeouts={"connect_ms": 400}),
-                      agent_class("research", ["kb", "tool", "void"]))
+@contextlib.contextmanager
+def another_tool(lab, name, **spec):
+    """A service of its own at <name>.tools.example; its host."""
+    host = f"{name}.tools.example"
+    lab.gateway.apply(service(name, host=host, **spec),
+                      agent_class("research", ["kb", "tool", name]))
     try:
-        reply = lab.get("/", host="void.tools.example")
-        assert reply.json()["code"] in ("connect_timeout", "connect_failed")
-        assert_refused(reply, reply.status, reply.json()["code"])
-        assert reply.facts["time_total"] < 3
+        yield host
     finally:
         lab.gateway.apply(*lab.documents())
-        lab.gateway.ok("DELETE", "/v1/services/void")
+        lab.gateway.ok("DELETE", f"/v1/services/{name}")
+
+
+@BOTH
+def test_tool_that_is_not_there(lab, http):
+    """Nobody answers for its address."""
+    with another_tool(lab, "void", address="198.18.2.77", timeouts={"connect_ms": 400}) as host:
+        reply = lab.get("/", host=host, http=http)
+    assert_refused(reply, 504, "connect_timeout")
+    assert 0.35 < reply.facts["time_total"] < 1
+
+
+@pytest.fixture(name="mute")
+def fixture_mute(lab):
+    """An address in the tools' network whose answers vanish: SYNs come in, SYN-ACKs do not go out."""
+    address, tools = "198.18.2.66", lab.network.tools
+    tools.ip("addr", "add", f"{address}/32", "dev", "lo")
+    tools.ip("rule", "add", "from", address, "blackhole")
+    yield address
+    tools.ip("rule", "del", "from", address, "blackhole")
+    tools.ip("addr", "del", f"{address}/32", "dev", "lo")
+
+
+@BOTH
+def test_tool_that_does_not_answer_syns(lab, mute, http):
+    with another_tool(lab, "mute", address=mute, timeouts={"connect_ms": 400}) as host:
+        reply = lab.get("/", host=host, http=http)
+    assert_refused(reply, 504, "connect_timeout")
+    assert 0.35 < reply.facts["time_total"] < 1
+
+
+@BOTH
+def test_tool_that_does_not_answer_client_hellos(lab, http):
+    """It takes the TCP connection: what is too long is TLS."""
+    with another_tool(lab, "silent", port=8081, timeouts={"connect_ms": 400, "tls_ms": 500},
+                      tls={"enabled": True, "server_name": "silent.example"}) as host:
+        reply = lab.get("/", host=host, http=http)
+    assert_refused(reply, 504, "connect_timeout")
+    assert "TLS handshake" in reply.json()["detail"]
+    assert 0.45 < reply.facts["time_total"] < 1.5
 
 
 def test_name_that_does_not_resolve(lab):
-    lab.gateway.apply(service("nameless", host="nameless.tools.example",
-                              address="no-such-name.invalid"),
-                      agent_class("research", ["kb", "tool", "nameless"]))
-    try:
-        reply = lab.get("/", host="nameless.tools.example")
-        assert reply.json()["code"] in ("dns_failed", "dns_timeout")
-        assert_refused(reply, reply.status, reply.json()["code"])
-    finally:
-        lab.gateway.apply(*lab.documents())
-        lab.gateway.ok("DELETE", "/v1/services/nameless")
+    with another_tool(lab, "nameless", address="no-such-name.invalid") as host:
+        reply = lab.get("/", host=host)
+    assert reply.json()["code"] in ("dns_failed", "dns_timeout")
+    assert_refused(reply, reply.status, reply.json()["code"])
 
 
 def test_tool_over_ipv6(lab):
-    lab.gateway.apply(service("kb6", host="kb6.tools.example", address="2001:db8:2::2"),
-                      agent_class("research", ["kb", "tool", "kb6"]))
-    try:
-        data = lab.nginx.file("docs/six", b"6" * 5000)
-        reply = lab.get("/docs/six", host="kb6.tools.example")
-        assert reply.status == 200 and reply.body == data
-    finally:
-        lab.gateway.apply(*lab.documents())
-        lab.gateway.ok("DELETE", "/v1/services/kb6")
+    data = lab.nginx.file("docs/six", b"6" * 5000)
+    with another_tool(lab, "kb6", address="2001:db8:2::2") as host:
+        reply = lab.get("/docs/six", host=host)
+    assert reply.status == 200 and reply.body == data
 
 
 def test_tools_cable_pulled_during_a_download(lab):

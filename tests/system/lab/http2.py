@@ -119,10 +119,12 @@ class Connection:
         return int.from_bytes(self.buffer[:3], "big")
 
     def until(self, wanted):
-        """Reads until a frame for which `wanted` holds; that frame."""
+        """Reads until a frame for which `wanted` holds; that frame. An end instead is an error."""
         while (got := self.read()) is not None:
             if wanted(got):
                 return got
+            if got.kind in (RST_STREAM, GOAWAY):
+                break
         raise LabError(f"the connection ended before; seen: {self.frames}")
 
     def flood(self, pieces, deadline=20):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A tool that behaves as the path says. One thread per connection, plain sockets.
 
-    /echo          200, JSON of what it received (headers, body length and sha256)
+    /echo          200, JSON of what it received (headers, trailers, body length and sha256)
     /bytes/N       200, N bytes of the pattern, with Content-Length
     /chunked/N     200, N bytes in chunks of 1000, with a trailer
     /close/N       200, N bytes, length given by the end of the connection
@@ -46,7 +46,7 @@ class Gone(Exception):
 class Connection:
     def __init__(self, sock, log, number):
         self.sock, self.log, self.number = sock, log, number
-        self.buffer = b""
+        self.buffer, self.trailers = b"", []
 
     def fill(self):
         data = self.sock.recv(65536)
@@ -75,21 +75,20 @@ class Connection:
         while True:
             size = int(self.line().split(b";")[0], 16)
             if size == 0:
-                while self.line():
-                    pass
+                self.trailers = self.fields()
                 return
             yield from self.exactly(size, pace)
             self.line()
 
-    def head(self):
-        start = self.line().decode("latin-1")
+    def fields(self):
         fields = []
-        while True:
-            line = self.line().decode("latin-1")
-            if not line:
-                return start, fields
+        while line := self.line().decode("latin-1"):
             name, _, value = line.partition(":")
             fields.append((name, value.strip()))
+        return fields
+
+    def head(self):
+        return self.line().decode("latin-1"), self.fields()
 
     def reset(self):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -120,7 +119,7 @@ class Connection:
     def digest(self, lower, pace=None):
         if lower.get("expect", "").lower() == "100-continue":
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        hasher, length = hashlib.sha256(), 0
+        hasher, length, self.trailers = hashlib.sha256(), 0, []
         for piece in self.body(lower, pace):
             hasher.update(piece)
             length += len(piece)
@@ -140,7 +139,8 @@ class Connection:
             return
         digest, length = self.digest(lower, 0.002 if name == "drain" else None)
         seen = json.dumps({"method": method, "path": path, "fields": fields, "length": length,
-                           "sha256": digest, "connection": self.number}).encode()
+                           "sha256": digest, "connection": self.number,
+                           "trailers": self.trailers}).encode()
         if name in ("echo", "drain"):
             self.answer(200, seen, "Content-Type: application/json", head_only=head_only)
         elif name == "bytes":
