@@ -138,16 +138,88 @@ void Interface::Impl::refuse_udp(const LocalPacket& packet) {
   send_error(packet.destination, packet.source, kind, header, packet.bytes);
 }
 
-// RFC 1122 section 3.2.2.1; RFC 8200 section 4 with the pointer at the next-header field.
+// RFC 1122 section 3.2.2.1; RFC 8200 section 4.
 void Interface::Impl::refuse_protocol(const packet::ParsedFrame& parsed, ByteSpan l3) {
-  if (parsed.ipv6() && (parsed.l4_offset - parsed.l3_offset != packet::kIpv6Header ||
-                        parsed.protocol == packet::kNoNextHeader)) {
-    return;
-  }
+  if (parsed.protocol == packet::kNoNextHeader && parsed.ipv6()) return;
   const ErrorKind kind =
-      parsed.ipv6() ? ErrorKind{packet::kIcmpv6ParameterProblem, 1, 6}
+      parsed.ipv6() ? ErrorKind{packet::kIcmpv6ParameterProblem, 1, parsed.protocol_at}
                     : ErrorKind{packet::kIcmpUnreachable, packet::kIcmpProtocolUnreachable, 0};
   send_error(parsed.destination, parsed.source, kind, {}, l3);
+}
+
+// RFC 4443 sections 2.4 (e) and 3.4. The frame has not been through the checks yet.
+void Interface::Impl::report_problem(const packet::ParsedFrame& parsed, ByteSpan l3,
+                                     const packet::HeaderProblem& problem) {
+  if (check_link(parsed) != packet::kNoDrop || parsed.source.is_unspecified() ||
+      parsed.source.is_multicast() || parsed.source.is_loopback() || is_local(parsed.source)) {
+    return;
+  }
+  const bool unicast = parsed.destination_mac == config.mac && is_local(parsed.destination);
+  if (!unicast && !problem.even_to_multicast) return;
+  const bool group = std::find(groups.begin(), groups.end(), parsed.destination) != groups.end();
+  if (!unicast && !group) return;
+  const auto local = unicast ? std::optional{parsed.destination} : source_for(parsed.source);
+  if (!local) return;
+  send_error(*local, parsed.source,
+             {packet::kIcmpv6ParameterProblem, problem.code, problem.pointer}, {}, l3);
+}
+
+// RFC 8200 section 4.5: pieces of impossible length, and those that end beyond the largest packet.
+void Interface::Impl::report_fragment(const packet::ParsedFrame& parsed, ByteSpan l3) {
+  constexpr std::uint16_t kPayloadLength = 4;
+  constexpr std::size_t kLargest = 65535;
+  if (!parsed.ipv6()) return;
+  packet::HeaderProblem problem{.told = true};
+  if (parsed.more_fragments && parsed.l4_length % 8 != 0) {
+    problem.pointer = kPayloadLength;
+  } else if (std::size_t{parsed.fragment_offset} + parsed.l4_length > kLargest) {
+    problem.pointer = static_cast<std::uint16_t>(parsed.l4_offset - parsed.l3_offset -
+                                                 packet::kFragmentHeader + 2);
+  } else {
+    return;
+  }
+  report_problem(parsed, l3, problem);
+}
+
+void Interface::Impl::expire_fragments() {
+  counters.add(Counter::drop_fragment_timeout,
+               reassembler.expire(
+                   now,
+                   [](void* self, const Reassembler::Lost& lost) {
+                     static_cast<Interface::Impl*>(self)->report_lost(lost);
+                   },
+                   this));
+}
+
+// RFC 1122 section 3.3.2, RFC 8200 section 4.5: its sender hears of it if the first piece was here.
+// The header is made anew, as it was cut off on arrival.
+void Interface::Impl::report_lost(const Reassembler::Lost& lost) {
+  constexpr std::uint8_t kReassembly = 1;
+  if (lost.first.empty()) return;
+  std::array<std::uint8_t, packet::kIpv6Header + packet::kFragmentHeader> raw{};
+  const bool ipv6 = lost.source.is_v6();
+  const MutByteSpan header = MutByteSpan{raw}.first(ipv6 ? raw.size() : packet::kIpv4Header);
+  if (ipv6) {
+    packet::write_ipv6(header, {.source = lost.source,
+                                .destination = lost.destination,
+                                .next_header = packet::kFragment,
+                                .hop_limit = lost.ttl,
+                                .payload = packet::kFragmentHeader + lost.first.size()});
+    header[packet::kIpv6Header] = lost.protocol;
+    store_be16(&header[packet::kIpv6Header + 2], 1);  // offset zero, more to come
+    store_be32(&header[packet::kIpv6Header + 4], lost.id);
+  } else {
+    packet::write_ipv4(header, {.source = lost.source,
+                                .destination = lost.destination,
+                                .protocol = lost.protocol,
+                                .ttl = lost.ttl,
+                                .payload = lost.first.size(),
+                                .id = static_cast<std::uint16_t>(lost.id),
+                                .fragment = packet::kMoreFragments});
+  }
+  send_error(lost.destination, lost.source,
+             {ipv6 ? packet::kIcmpv6TimeExceeded : packet::kIcmpTimeExceeded, kReassembly, 0},
+             header, lost.first);
 }
 
 }  // namespace sluice::ip

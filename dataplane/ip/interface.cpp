@@ -101,7 +101,10 @@ Interface::Impl::Drop Interface::Impl::check_addresses(const ParsedFrame& parsed
 
 InputResult Interface::Impl::input(ByteSpan frame, const ParsedFrame& parsed,
                                    const RxFlags& flags) {
-  if (!parsed.ok()) return dropped(parsed.drop);
+  if (!parsed.ok()) {
+    if (parsed.problem.told) report_problem(parsed, parsed.l3(frame), parsed.problem);
+    return dropped(parsed.drop);
+  }
   if (const Drop drop = check_link(parsed); drop != kNoDrop) return dropped(drop);
   if (parsed.network == Network::arp) return arp_input(parsed.l3(frame), parsed);
   if (const Drop drop = check_addresses(parsed); drop != kNoDrop) return dropped(drop);
@@ -112,7 +115,10 @@ InputResult Interface::Impl::input(ByteSpan frame, const ParsedFrame& parsed,
 InputResult Interface::Impl::reassemble(ByteSpan frame, const ParsedFrame& parsed) {
   const Reassembler::Result done = reassembler.add(parsed, parsed.l4(frame), now);
   counters.add(Counter::drop_fragment_timeout, reassembler.take_evicted());
-  if (done.verdict == Reassembler::Verdict::dropped) return dropped(Drop::drop_fragment);
+  if (done.verdict == Reassembler::Verdict::dropped) {
+    report_fragment(parsed, parsed.l3(frame));
+    return dropped(Drop::drop_fragment);
+  }
   if (done.verdict == Reassembler::Verdict::duplicate) {
     return dropped(Drop::drop_fragment_duplicate);
   }
@@ -254,7 +260,7 @@ void Interface::poll(Time now) {
   impl_->neighbours.expire(now);
   if (now >= impl_->announce_at) impl_->announce();
   if (impl_->reassembler.pending() > 0) {
-    impl_->counters.add(telemetry::Counter::drop_fragment_timeout, impl_->reassembler.expire(now));
+    impl_->expire_fragments();
   }
 }
 

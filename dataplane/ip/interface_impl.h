@@ -131,6 +131,11 @@ struct Interface::Impl final : NeighbourEvents {
   InputResult icmp_error(const packet::ParsedFrame& parsed, ByteSpan icmp);
   void refuse_udp(const LocalPacket& packet);
   void refuse_protocol(const packet::ParsedFrame& parsed, ByteSpan l3);
+  void report_problem(const packet::ParsedFrame& parsed, ByteSpan l3,
+                      const packet::HeaderProblem& problem);
+  void report_fragment(const packet::ParsedFrame& parsed, ByteSpan l3);
+  void expire_fragments();
+  void report_lost(const Reassembler::Lost& lost);
   struct ErrorKind {
     std::uint8_t type, code;
     std::uint32_t field;

@@ -93,7 +93,11 @@ Reassembler::Placed Reassembler::place(std::size_t slot, const packet::ParsedFra
       std::any_of(first, last + 1, [&](const Range& r) { return r.end > d.total; })) {
     return Placed::impossible;
   }
-  if (begin == 0) d.first_protocol = parsed.protocol;
+  if (begin == 0) {
+    d.first_protocol = parsed.protocol;
+    d.ttl = parsed.ttl;
+    d.first_bytes = end;
+  }
   std::memcpy(&arena_[slot * kSlotBytes + begin], data.data(), data.size());
   d.received += static_cast<std::uint32_t>(data.size());
   merge_ecn(d, parsed.ecn());
@@ -132,18 +136,25 @@ Reassembler::Result Reassembler::add(const packet::ParsedFrame& parsed, ByteSpan
           .ecn = d.ecn};
 }
 
-std::size_t Reassembler::expire(Time now) {
+std::size_t Reassembler::expire(Time now, OnLost on_lost, void* context) {
   if (finished_ != kNone) {
     release(finished_);
     finished_ = kNone;
   }
-  std::size_t lost = 0;
+  std::size_t count = 0;
   for (std::size_t i = 0; used_ > 0 && i < datagrams_.size(); ++i) {
-    if (!datagrams_[i].in_use || datagrams_[i].deadline > now) continue;
-    if (!datagrams_[i].poisoned) ++lost;
+    const Datagram& d = datagrams_[i];
+    if (!d.in_use || d.deadline > now) continue;
+    if (!d.poisoned) {
+      ++count;
+      if (on_lost != nullptr) {
+        on_lost(context, {d.source, d.destination, d.id, d.first_protocol, d.ttl,
+                          ByteSpan{&arena_[i * kSlotBytes], d.first_bytes}});
+      }
+    }
     release(i);
   }
-  return lost;
+  return count;
 }
 
 Time Reassembler::next_deadline() const {

@@ -60,19 +60,22 @@ void parse_ipv6_layer(ParsedFrame& p, ByteSpan bytes) {
     p.drop = header.error();
     return;
   }
-  const auto walk =
-      walk_extensions(header->next_header, bytes.subspan(kIpv6Header, header->payload_length));
-  if (!walk) {
-    p.drop = walk.error();
-    return;
-  }
   p.network = Network::ipv6;
-  p.protocol = walk->protocol;
   p.ttl = header->hop_limit;
   p.tos = header->traffic_class;
   p.source = header->source;
   p.destination = header->destination;
   p.l3_length = static_cast<std::uint16_t>(kIpv6Header + header->payload_length);
+  const ByteSpan payload = bytes.subspan(kIpv6Header, header->payload_length);
+  const auto walk = walk_extensions(header->next_header, payload);
+  if (!walk) {
+    p.drop = walk.error().drop;
+    p.problem = walk.error().problem;
+    if (p.problem.told && carries_icmpv6_error(header->next_header, payload)) p.problem = {};
+    return;
+  }
+  p.protocol = walk->protocol;
+  p.protocol_at = walk->protocol_at;
   p.l4_offset = static_cast<std::uint16_t>(p.l3_offset + kIpv6Header + walk->offset);
   p.l4_length = static_cast<std::uint16_t>(header->payload_length - walk->offset);
   p.fragment = walk->fragment;
@@ -130,7 +133,7 @@ void parse_upper_layer(ParsedFrame& parsed, ByteSpan payload) {
   if (parsed.ipv6()) {
     const auto walk = walk_extensions(parsed.protocol, payload, false);
     if (!walk || walk->has_fragment_header) {
-      parsed.drop = walk ? Drop::drop_extension_header : walk.error();
+      parsed.drop = walk ? Drop::drop_extension_header : walk.error().drop;
       return;
     }
     parsed.protocol = walk->protocol;

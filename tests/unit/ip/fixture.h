@@ -78,7 +78,8 @@ inline Bytes arp_frame(packet::ArpOperation operation, const MacAddress& mac,
   return frame;
 }
 
-// An IP packet of either family around `l4`, whose checksum is filled in when it can hold one.
+// An IP packet of either family around `l4`, whose checksum is filled in if it is TCP, UDP or ICMP
+// and can hold one.
 inline Bytes ip_frame(const IpAddress& source, const IpAddress& destination, std::uint8_t protocol,
                       Bytes l4, const MacAddress& to = kOurMac, std::uint8_t hop_limit = 64,
                       const MacAddress& from = kPeerMac) {
@@ -87,7 +88,9 @@ inline Bytes ip_frame(const IpAddress& source, const IpAddress& destination, std
   std::size_t field = 2;
   if (protocol == packet::kProtocolTcp) field = packet::kTcpChecksumOffset;
   if (protocol == packet::kProtocolUdp) field = packet::kUdpChecksumOffset;
-  if (l4.size() >= field + 2) {
+  const bool summed = protocol == packet::kProtocolTcp || protocol == packet::kProtocolUdp ||
+                      protocol == packet::kProtocolIcmp || protocol == packet::kProtocolIcmpv6;
+  if (summed && l4.size() >= field + 2) {
     store_be16(&l4[field], 0);
     store_be16(&l4[field], protocol == packet::kProtocolIcmp
                                ? packet::checksum(l4)

@@ -191,6 +191,59 @@ TEST_F(IcmpTest, UnknownProtocolIsToldRfc1122Section3_2_2_1) {
   EXPECT_EQ(load_be32(&p.l4(error)[4]), 6u);
 }
 
+TEST_F(IcmpTest, UnknownProtocolBehindOptionsIsPointedAtRfc8200Section4) {
+  Bytes bytes = {132, 0, 1, 4, 0, 0, 0, 0};  // destination options
+  bytes.resize(24);
+  in(ip_frame(ip("2001:db8:1::2"), ip("2001:db8:1::1"), packet::kDestinationOptions, bytes), at(1));
+  const Bytes error = next();
+  const packet::ParsedFrame p = check(error);
+  EXPECT_EQ(p.l4(error)[0], 4);
+  EXPECT_EQ(p.l4(error)[1], 1);
+  EXPECT_EQ(load_be32(&p.l4(error)[4]), 40u);
+}
+
+// RFC 8200 section 4.2 and RFC 4443 section 2.4 (e.3): an unknown option may be told of even when
+// the packet went to a group, an unknown routing header may not.
+TEST_F(IcmpTest, HeaderProblemsAreToldRfc4443Section3_4) {
+  const Bytes option = {6, 0, 0x9e, 4, 0, 0, 0, 0};
+  const Bytes routing = {6, 0, 0, 1, 0, 0, 0, 0};
+  const auto frame = [](const char* to, std::uint8_t first, const Bytes& header,
+                        const MacAddress& mac = kOurMac, const char* from = "2001:db8:1::2") {
+    Bytes bytes = header;
+    const Bytes tcp = tcp_segment();
+    bytes.insert(bytes.end(), tcp.begin(), tcp.end());
+    return ip_frame(ip(from), ip(to), first, bytes, mac);
+  };
+  const Bytes invoking = frame("2001:db8:1::1", 60, option);
+  EXPECT_EQ(in(invoking, at(1)).drop, Drop::drop_extension_header);
+  Bytes error = next();
+  packet::ParsedFrame p = check(error);
+  EXPECT_EQ(p.source, ip("2001:db8:1::1"));
+  EXPECT_EQ(p.destination, ip("2001:db8:1::2"));
+  EXPECT_EQ(p.l4(error)[0], 4);
+  EXPECT_EQ(p.l4(error)[1], 2);
+  EXPECT_EQ(load_be32(&p.l4(error)[4]), 42u);
+  EXPECT_TRUE(std::equal(invoking.begin() + 14, invoking.end(), p.l4(error).begin() + 8));
+
+  EXPECT_EQ(in(frame("2001:db8:1::1", 43, routing), at(1)).drop, Drop::drop_source_route);
+  error = next();
+  p = check(error);
+  EXPECT_EQ(p.l4(error)[1], 0);
+  EXPECT_EQ(load_be32(&p.l4(error)[4]), 42u);
+
+  const MacAddress all_nodes = packet::multicast_mac(ip("ff02::1"));
+  in(frame("ff02::1", 60, option, all_nodes), at(1));
+  error = next();
+  EXPECT_EQ(check(error).source, ip("2001:db8:1::1"));
+
+  in(frame("ff02::1", 43, routing, all_nodes), at(1));           // a group
+  in(frame("2001:db8:1::1", 60, option, kOurMac, "::"), at(1));  // a source that is nobody
+  in(frame("2001:db8:1::1", 60, option, kOurMac, "2001:db8:1::1"), at(1));  // or ourselves
+  in(frame("2001:db8:1::77", 60, option), at(1));                           // not ours to answer
+  in(frame("2001:db8:1::1", 60, option, kOtherMac), at(1));                 // another's frame
+  EXPECT_TRUE(sink.sent.empty());
+}
+
 TEST_F(IcmpTest, ErrorsWeSendAreRateLimited) {
   const Bytes frame = ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 132, Bytes(16));
   for (int i = 0; i < 100; ++i) in(frame, at(1));

@@ -183,6 +183,78 @@ TEST_F(FragmentTest, MissingFragmentIsCountedAfterThirtySeconds) {
   EXPECT_EQ(count(Counter::drop_fragment_timeout), 1u);
 }
 
+// RFC 1122 section 3.3.2 and RFC 8200 section 4.5: time exceeded, code 1, if the first piece came.
+TEST_F(FragmentTest, TimeExceededQuotesTheFirstPiece) {
+  for (const bool ipv6 : {false, true}) {
+    const IpAddress peer = ip(ipv6 ? "2001:db8:1::2" : "198.18.1.2");
+    const IpAddress us = ip(ipv6 ? "2001:db8:1::1" : "198.18.1.1");
+    remake(config());
+    sink.sent.clear();
+    const Bytes udp = udp_datagram(2000);
+    in(fragment_frame(peer, us, 17, ByteSpan{udp}.first(1200), 0, true), at(1));
+    net->poll(at(31));
+    // The peer's MAC is asked for first.
+    if (ipv6) {
+      Bytes na(32);
+      na[0] = packet::kIcmpv6NeighbourAdvertisement;
+      na[4] = 0x60;
+      std::copy(peer.mapped().begin(), peer.mapped().end(), na.begin() + 8);
+      na[24] = 2;
+      na[25] = 1;
+      std::copy(kPeerMac.octets.begin(), kPeerMac.octets.end(), na.begin() + 26);
+      in(ip_frame(peer, us, 58, na, kOurMac, 255), at(31));
+    } else {
+      arp_reply(at(31));
+    }
+    ASSERT_GE(sink.sent.size(), 2u);
+    const Bytes error = sink.sent.back().bytes;
+    const packet::ParsedFrame p = check(error);
+    EXPECT_EQ(p.destination, peer);
+    const ByteSpan icmp = p.l4(error);
+    EXPECT_EQ(icmp[0], ipv6 ? 3 : 11);
+    EXPECT_EQ(icmp[1], 1);
+    // What it quotes is the piece again: its own headers and its first bytes.
+    const Bytes piece = fragment_frame(peer, us, 17, ByteSpan{udp}.first(1200), 0, true);
+    const std::size_t header = ipv6 ? 48 : 20;
+    ASSERT_GE(icmp.size(), 8 + header + 8);
+    EXPECT_TRUE(std::equal(icmp.begin() + 8, icmp.end(), piece.begin() + 14));
+  }
+}
+
+TEST_F(FragmentTest, NoErrorWithoutTheFirstPiece) {
+  const auto frames = fragments_v4(4000, 1480);
+  in(frames[1], at(1));
+  net->poll(at(31));
+  EXPECT_EQ(count(Counter::drop_fragment_timeout), 1u);
+  EXPECT_TRUE(sink.sent.empty());
+  EXPECT_EQ(count(Counter::icmp_errors_sent), 0u);
+}
+
+// RFC 8200 section 4.5: parameter problem, code 0, at the payload length or the fragment offset.
+TEST_F(FragmentTest, ImpossiblePiecesAreTold) {
+  const IpAddress peer = ip("2001:db8:1::2");
+  const IpAddress us = ip("2001:db8:1::1");
+  const auto told = [&](const Bytes& frame) {
+    EXPECT_EQ(in(frame, at(1)).drop, Drop::drop_fragment);
+    // It waits for the peer's MAC; then it is there.
+    Bytes na(32);
+    na[0] = packet::kIcmpv6NeighbourAdvertisement;
+    na[4] = 0x60;
+    std::copy(peer.mapped().begin(), peer.mapped().end(), na.begin() + 8);
+    na[24] = 2;
+    na[25] = 1;
+    std::copy(kPeerMac.octets.begin(), kPeerMac.octets.end(), na.begin() + 26);
+    in(ip_frame(peer, us, 58, na, kOurMac, 255), at(1));
+    const Bytes error = sink.sent.back().bytes;
+    const packet::ParsedFrame p = check(error);
+    EXPECT_EQ(p.l4(error)[0], 4);
+    EXPECT_EQ(p.l4(error)[1], 0);
+    return load_be32(&p.l4(error)[4]);
+  };
+  EXPECT_EQ(told(fragment_frame(peer, us, 17, Bytes(13), 0, true)), 4u);
+  EXPECT_EQ(told(fragment_frame(peer, us, 17, Bytes(16), 65528, false)), 42u);
+}
+
 TEST_F(FragmentTest, Ipv6WithOptionsBehindTheFragmentHeader) {
   Bytes inner = {17, 0, 1, 4, 0, 0, 0, 0};  // destination options, then UDP
   Bytes udp = udp_datagram(40);

@@ -307,12 +307,54 @@ TEST(ParseIpv6, ChainLengthIsCapped) {
       Drop::drop_extension_header);
 }
 
+// RFC 5095 section 3: type 0 is an unknown type. RFC 8200 section 4.4: with segments left the
+// packet dies, without the header is passed over.
 TEST(ParseIpv6, RoutingHeaderRfc5095) {
-  EXPECT_EQ(parse_frame(v6_frame(kRouting, hex("06 00 00 00 00 00 00 00") + tcp_header())).drop,
-            Drop::drop_source_route);
-  EXPECT_EQ(parse_frame(v6_frame(kRouting, hex("06 00 04 01 00 00 00 00") + tcp_header())).drop,
-            Drop::drop_source_route);
-  EXPECT_TRUE(parse_frame(v6_frame(kRouting, hex("06 00 04 00 00 00 00 00") + tcp_header())).ok());
+  for (const char* header : {"06 00 00 01 00 00 00 00", "06 00 04 01 00 00 00 00"}) {
+    const ParsedFrame p = parse_frame(v6_frame(kRouting, hex(header) + tcp_header()));
+    EXPECT_EQ(p.drop, Drop::drop_source_route);
+    EXPECT_TRUE(p.problem.told);
+    EXPECT_EQ(p.problem.code, 0);
+    EXPECT_EQ(p.problem.pointer, 42);  // the type
+  }
+  for (const char* header : {"06 00 00 00 00 00 00 00", "06 00 04 00 00 00 00 00"}) {
+    EXPECT_TRUE(parse_frame(v6_frame(kRouting, hex(header) + tcp_header())).ok()) << header;
+  }
+}
+
+// What the sender is told: RFC 8200 sections 4, 4.1 and 4.2 by way of RFC 4443 section 3.4.
+TEST(ParseIpv6, ProblemsPointAtTheirCauseRfc4443Section3_4) {
+  const auto problem = [](std::uint8_t first, const std::vector<std::uint8_t>& bytes) {
+    return parse_frame(v6_frame(first, bytes)).problem;
+  };
+  // An option whose type begins with 10 or 11, behind a header of eight octets.
+  HeaderProblem p =
+      problem(kDestinationOptions, hex("3c 00 01 04 00 00 00 00") + hex("06 00 00 9e 02 00 00 00"));
+  EXPECT_TRUE(p.told);
+  EXPECT_TRUE(p.even_to_multicast);
+  EXPECT_EQ(p.code, 2);
+  EXPECT_EQ(p.pointer, 40 + 8 + 3);
+  p = problem(kDestinationOptions, hex("06 00 de 04 00 00 00 00") + tcp_header());
+  EXPECT_TRUE(p.told);
+  EXPECT_FALSE(p.even_to_multicast);
+  EXPECT_EQ(p.pointer, 42);
+  // 01 asks for silence.
+  EXPECT_FALSE(problem(kDestinationOptions, hex("06 00 5e 04 00 00 00 00") + tcp_header()).told);
+  // Hop-by-hop anywhere but first: code 1, at the field that names it.
+  p = problem(kDestinationOptions, hex("00 00 01 04 00 00 00 00") + hex("06 00 01 04 00 00 00 00"));
+  EXPECT_TRUE(p.told);
+  EXPECT_EQ(p.code, 1);
+  EXPECT_EQ(p.pointer, 40);
+  // No error about an error (RFC 4443 section 2.4 (e.1)), but about other ICMPv6.
+  const auto to_icmp = hex("3a 00 9e 04 00 00 00 00");
+  EXPECT_FALSE(problem(kDestinationOptions, to_icmp + hex("01 04 0000 00000000")).told);
+  EXPECT_TRUE(problem(kDestinationOptions, to_icmp + hex("80 00 0000 00000000")).told);
+  // Where the upper layer stands.
+  EXPECT_EQ(parse_frame(v6_frame(kProtocolTcp, tcp_header())).protocol_at, 6);
+  EXPECT_EQ(
+      parse_frame(v6_frame(kDestinationOptions, hex("06 00 01 04 00 00 00 00") + tcp_header()))
+          .protocol_at,
+      40);
 }
 
 TEST(ParseIpv6, AtomicFragmentIsNoFragmentRfc6946) {

@@ -43,8 +43,18 @@ class Reassembler {
   // `parsed.fragment` is true; `data` is the fragment's own bytes.
   Result add(const packet::ParsedFrame& parsed, ByteSpan data, Time now);
 
+  // An incomplete datagram whose time is over, for the error to its sender.
+  struct Lost {
+    IpAddress source, destination;
+    std::uint32_t id = 0;
+    std::uint8_t protocol = 0;  // what its payload begins with
+    std::uint8_t ttl = 0;
+    ByteSpan first;  // data of its first fragment; empty: that one is missing. For the call only
+  };
+  using OnLost = void (*)(void* context, const Lost& lost);
+
   // Forgets datagrams whose time is over; returns how many were incomplete.
-  std::size_t expire(Time now);
+  std::size_t expire(Time now, OnLost on_lost = nullptr, void* context = nullptr);
   Time next_deadline() const;
   std::size_t pending() const { return used_; }
   // Incomplete datagrams that had to make room since the last call.
@@ -62,6 +72,8 @@ class Reassembler {
     std::uint32_t id = 0;
     std::uint8_t protocol = 0;  // part of the key for IPv4 only
     std::uint8_t first_protocol = 0;
+    std::uint8_t ttl = 0;           // of the first fragment
+    std::uint32_t first_bytes = 0;  // 0: it has not come
     std::uint8_t ecn = 0;
     bool in_use = false;
     bool poisoned = false;  // overlapped: swallows the rest until its time is over

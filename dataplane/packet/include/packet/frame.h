@@ -12,6 +12,7 @@
 #include "base/ip_address.h"
 #include "packet/drop.h"
 #include "packet/ethernet.h"
+#include "packet/ipv6.h"
 
 namespace sluice::packet {
 
@@ -48,9 +49,11 @@ struct ParsedFrame {
 
   bool fragment = false;  // a real one; l4_offset is then where its data begins
   bool more_fragments = false;
+  std::uint16_t protocol_at = 0;      // IPv6: where `protocol` stands, from the IPv6 header on
   bool has_fragment_header = false;   // IPv6, atomic fragments included (RFC 6980 cares)
   std::uint16_t fragment_offset = 0;  // bytes
   std::uint32_t fragment_id = 0;
+  HeaderProblem problem;  // IPv6, with `drop`: what its sender is to be told
 
   MacAddress destination_mac;
   MacAddress source_mac;

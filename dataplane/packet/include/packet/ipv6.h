@@ -38,8 +38,23 @@ struct Ipv6Header {
 // which must not appear on a wire and would be taken for IPv4 from here on.
 std::expected<Ipv6Header, Drop> parse_ipv6(ByteSpan bytes);
 
+// What is to be told to the sender of a packet that was dropped for its headers (RFC 4443 section
+// 3.4); nothing unless `told`.
+struct HeaderProblem {
+  bool told = false;
+  bool even_to_multicast = false;  // the packet's destination may have been a group
+  std::uint8_t code = 0;           // 0 field, 1 next header, 2 option
+  std::uint16_t pointer = 0;       // from the IPv6 header on
+};
+
+struct ExtensionFault {
+  Drop drop;
+  HeaderProblem problem{};
+};
+
 struct ExtensionWalk {
   std::uint8_t protocol = 0;         // first header that is not an extension
+  std::uint16_t protocol_at = 6;     // where that stands, from the IPv6 header on
   std::size_t offset = 0;            // where it begins, in the bytes given
   bool has_fragment_header = false;  // also for an atomic fragment
   bool fragment = false;             // a real one: offset points behind the fragment header
@@ -49,9 +64,15 @@ struct ExtensionWalk {
 };
 
 // Walks from `next_header`, whose bytes begin `bytes`. Stops behind a fragment header unless the
-// fragment is atomic. `hop_by_hop_allowed` is true for the walk from the fixed header.
-std::expected<ExtensionWalk, Drop> walk_extensions(std::uint8_t next_header, ByteSpan bytes,
-                                                   bool hop_by_hop_allowed = true);
+// fragment is atomic. `hop_by_hop_allowed` is true for the walk from the fixed header; pointers are
+// right for that one only.
+std::expected<ExtensionWalk, ExtensionFault> walk_extensions(std::uint8_t next_header,
+                                                             ByteSpan bytes,
+                                                             bool hop_by_hop_allowed = true);
+
+// Whether an ICMPv6 error is at the end of a chain, faults on the way passed over: such packets are
+// never answered by another error (RFC 4443 section 2.4 (e.1)).
+bool carries_icmpv6_error(std::uint8_t next_header, ByteSpan bytes);
 
 struct Ipv6Build {
   IpAddress source;
