@@ -214,7 +214,13 @@ bool Stack::Impl::settle_direct(Pcb& p, bool beyond_limit) {
     ++stats.drop_tcp_memory;
     direct_list.remove(p);
     p.direct = {};
-    reset_peer(p, CloseReason::aborted);
+    if (p.reason == CloseReason::graceful) {
+      // The peer has said all and gone; the application must not take what it got for all.
+      p.reason = CloseReason::aborted;
+      mark_ready(p);
+    } else {
+      reset_peer(p, CloseReason::aborted);
+    }
     return false;
   }
   p.receive.append(p.direct);

@@ -87,12 +87,17 @@ void Stack::Impl::time_wait_arrives(TimeWaitEntry& e, const Segment& s) {
   const bool in_order = s.seq == e.rcv_nxt && s.length() == 0;
   if (in_order) return;
   // "The only thing that can arrive in this state is a retransmission of the remote FIN.
-  // Acknowledge it, and restart the 2 MSL timeout."
-  if (s.has(kFin) && s.seq + s.length() == e.rcv_nxt) {
+  // Acknowledge it, and restart the 2 MSL timeout." A retransmission of the text before it, which
+  // acknowledges our FIN, is as good a sign that the peer still waits for our last ACK.
+  const bool fin = s.has(kFin) && s.seq + s.length() == e.rcv_nxt;
+  const bool text = s.length() > 0 && s.has(kAck) && !s.has(kSyn) && s.ack == e.snd_nxt &&
+                    s.seq + s.length() <= e.rcv_nxt;
+  if (fin || text) {
     time_wait_fifo.remove(e);
     e.expires = now + kMsl2;
     time_wait_fifo.push_back(e);
-  } else {
+  }
+  if (!fin) {
     if (now < e.next_ack) return;
     e.next_ack = now + kChallengeSpacing;
   }

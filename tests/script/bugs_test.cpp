@@ -1,4 +1,5 @@
 // Bugs that other stacks shipped, one case each unless another file has it by its RFC section.
+#include "allocation.h"
 #include "inspector.h"
 #include "script.h"
 
@@ -29,6 +30,23 @@ TEST_F(Bugs, TwoSynsOnATimeWait) {
   EXPECT_EQ(Inspector::syn_cache(stack()), 1u);
   in(". 5001 ack 1");
   EXPECT_EQ(accepted, 2u);
+}
+
+// Here, found by simulation: text that came with the last FIN, was not read at once and found no
+// memory to wait in, was dropped, and the end called graceful.
+TEST_F(Bugs, NoMemoryForTheLastText) {
+  establish();
+  shutdown();
+  out("F. 1 ack 1");
+  in(". 1 ack 2");
+  impair::Random random;
+  {
+    const sim::AllocationFault nothing_left(1, random);
+    in("FP. 1:101 ack 2");
+  }
+  out(". 2 ack 102");
+  turn();
+  ended(CloseReason::aborted);
 }
 
 // gVisor: a SYN with ECN bits was refused (RFC 3168 section 6.1.1).

@@ -264,6 +264,28 @@ TEST_F(Close, TimeWaitNotRestartedByAnyFin) {
   EXPECT_EQ(stack().time_wait_count(), 0u);
 }
 
+// The peer's retransmission timer may be a minute apart by now: while it still sends text again, it
+// has not heard our last ACK, and a RST would tell it that the stream was cut off.
+TEST_F(Close, Rfc9293_3_6_1_TimeWaitRestartedByRepeatedText) {
+  establish();
+  in("P. 1:1001 ack 1");
+  read(1000);
+  shutdown();
+  out("F. 1 ack 1001");
+  in("F. 1001 ack 2");
+  out(". 2 ack 1002");
+  quiet(59s);
+  in("P. 1:1001 ack 2");
+  out(". 2 ack 1002");
+  quiet(59s);
+  EXPECT_EQ(stack().time_wait_count(), 1u);
+  // One that cannot know our FIN proves nothing.
+  in("P. 1:1001 ack 1");
+  out(". 2 ack 1002");
+  quiet(2s);
+  EXPECT_EQ(stack().time_wait_count(), 0u);
+}
+
 TEST_F(Close, Rfc1337_TimeWaitIgnoresReset) {
   time_wait();
   in("R 2");
