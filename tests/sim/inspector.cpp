@@ -52,8 +52,16 @@ std::string check_pcb(const Pcb& p) {
     return "scoreboard beyond what was sent";
   }
   if (p.send.size() > p.stack->config.send_buffer) return "send queue over its limit";
+  if (p.snd_wnd == 0 && p.synchronized() && p.has_unsent() && !timer && !queued) {
+    return "closed window and nobody probes it";
+  }
   return {};
 }
+
+// RFC 9293 section 3.8.6.3.
+constexpr Micros kLongestAckDelay{500'000};
+// Limited transmit (RFC 3042) and a loss probe (RFC 8985 section 7) go beyond the window.
+constexpr std::uint32_t kBeyondWindow = 3;
 
 }  // namespace
 
@@ -90,6 +98,70 @@ std::string Inspector::check(const Stack& stack, std::vector<std::uint64_t>& edg
   }
   return {};
 }
+
+std::string Inspector::check(const Stack& stack, Watch& watch, Time now, Micros lateness) {
+  if (std::string wrong = check(stack, watch.edges); !wrong.empty()) return wrong;
+  const Stack::Impl& s = *stack.impl_;
+  Time first = kNever;
+  watch.slots.resize(std::max(watch.slots.size(), s.pcbs.slots()));
+  for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+    const Pcb& p = s.pcbs[i];
+    if (p.stack == nullptr || p.reason != CloseReason::none) continue;
+    first = std::min(first, p.TimerNode::deadline());
+    Watch::Slot& slot = watch.slots[i];
+    const std::uint32_t acked = p.last_ack_sent.raw();
+    if (p.unacked_in == 0 || slot.generation != p.generation || slot.last_ack_sent != acked) {
+      slot.generation = p.generation;
+      slot.last_ack_sent = acked;
+      slot.unacknowledged_since = p.unacked_in > 0 ? now : kNever;
+    } else if (slot.unacknowledged_since == kNever) {
+      slot.unacknowledged_since = now;
+    } else if (now - slot.unacknowledged_since > kLongestAckDelay + lateness) {
+      return "text not acknowledged within 500 ms";
+    }
+  }
+  // Timers come up to a tick late.
+  if (first != kNever && s.next_deadline() > first + Millis{1})
+    return "the stack would sleep past a deadline";
+  return {};
+}
+
+void Inspector::before_flush(const Stack& stack, Watch& watch) {
+  const Stack::Impl& s = *stack.impl_;
+  watch.slots.resize(std::max(watch.slots.size(), s.pcbs.slots()));
+  for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+    watch.slots[i].snd_max = s.pcbs[i].snd_max.raw();
+  }
+}
+
+std::string Inspector::after_flush(const Stack& stack, const Watch& watch) {
+  const Stack::Impl& s = *stack.impl_;
+  for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
+    const Pcb& p = s.pcbs[i];
+    if (p.stack == nullptr || !p.synchronized() || p.reason != CloseReason::none) continue;
+    // In recovery what counts is the pipe, without what is taken for lost.
+    if (p.snd_max.raw() == watch.slots[i].snd_max || p.recovering || p.persisting) continue;
+    const std::uint32_t in_flight = p.outstanding() - p.sacked(p.snd_una, p.snd_max);
+    const std::uint32_t fresh = p.snd_max - Seq(watch.slots[i].snd_max);
+    const std::uint32_t mss = s.send_mss(p);
+    if (in_flight > fresh && in_flight > p.congestion.window() + kBeyondWindow * mss) {
+      return "more in flight than the congestion window";
+    }
+  }
+  return {};
+}
+
+bool Inspector::is_open(const Stack& stack, const FlowKey& flow) {
+  const Stack::Impl& s = *stack.impl_;
+  const std::uint32_t entry = s.find(flow, s.hash_of(flow));
+  if (entry == FlowTable::kNone || (entry & Stack::Impl::kKindMask) != Stack::Impl::kPcb) {
+    return false;
+  }
+  const Pcb& p = s.pcbs[entry & ~Stack::Impl::kKindMask];
+  return p.synchronized() && p.reason == CloseReason::none;
+}
+
+std::size_t Inspector::slots(const Stack& stack) { return stack.impl_->pcbs.slots(); }
 
 std::string Inspector::leftovers(const Stack& stack) {
   const Stack::Impl& s = *stack.impl_;

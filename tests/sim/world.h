@@ -1,145 +1,116 @@
-// Two stacks, a network between them that does its worst, and one virtual clock.
+// Hosts, the links between them, an event heap and one virtual clock.
 //
-// Everything that happens follows from the seed. After each step the invariants of each stack are
+// Everything that happens follows from the scenario. After each turn of a host its invariants are
 // checked; a broken one ends the run with a message that names the seed.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <queue>
 #include <string>
 #include <vector>
 
-#include "tcp/stack.h"
-#include "tcp/stats.h"
+#include "host.h"
+#include "impair/line.h"
+#include "scenario.h"
+#include "stream.h"
 
-namespace sluice::tcp {
+namespace sluice::sim {
 
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ULL + 1) {}
-  std::uint64_t next();
-  std::uint64_t below(std::uint64_t n) { return n == 0 ? 0 : next() % n; }
-  std::uint64_t between(std::uint64_t low, std::uint64_t high) {
-    return low + below(high - low + 1);
-  }
-  bool chance(double p) { return static_cast<double>(next() >> 11) * 0x1.0p-53 < p; }
+inline constexpr std::uint16_t kServicePort = 443;
 
- private:
-  std::uint64_t state_;
-};
-
-// One direction.
-struct Impairment {
-  double loss = 0, duplicate = 0, reorder = 0, corrupt = 0;
-  double no_buffer = 0;  // the transmit sink refuses
-  Micros delay{1000}, jitter{0};
-  std::uint64_t bytes_per_second = 0;  // 0: no limit
-  Micros queue{50'000};                // tail drop beyond
-};
-
-struct Profile {
-  std::array<Impairment, 2> direction;
-  std::array<StackConfig, 2> stack;
-  std::size_t connections = 1;
-  std::size_t most_bytes = 100'000;
-  double pause = 0;  // a reader stops for a while
-  double abort = 0;  // a connection ends by abort() somewhere
-  Micros late{0};    // timers are polled up to this late
-  bool ipv6 = false;
-  static Profile random(Random& random);
-  std::string text() const;
-};
-
-class World;
-
-class Node final : public TransmitSink, public Acceptor {
- public:
-  Node(World& world, unsigned side, const StackConfig& config);
-  ~Node();
-  MutByteSpan reserve(const IpAddress& source, const IpAddress& destination,
-                      std::size_t length) override;
-  void commit() override;
-  Observer* on_accept(Connection& connection, std::uint32_t listener_id, Time now) override;
-
-  World& world;
-  const unsigned side;
-  IpAddress address;
-  Stack stack;
-  Time poll_at = kNever;  // a poll event is pending for this time
-  std::vector<std::uint8_t> pending;
-  IpAddress pending_source, pending_destination;
-};
-
-// One end of one stream: sends `to_send` bytes of a pattern, reads what comes and compares.
-class Application final : public Observer {
- public:
-  Application(World& world_, unsigned side_, std::uint64_t id_)
-      : world(world_), side(side_), id(id_) {}
-  void on_ready(Connection& connection, Time now) override;
-
-  World& world;
-  const unsigned side;
-  const std::uint64_t id;  // both ends of a stream share it
-  Connection* connection = nullptr;
-  std::size_t to_send = 0, sent = 0, received = 0;
-  std::size_t abort_after = SIZE_MAX;  // bytes received
-  bool half_closed = false, peer_closed = false, done = false, aborted = false;
-  bool close_early = false;  // close() as soon as both directions ended
-  CloseReason reason = CloseReason::none;
-  Time paused_until{};
+struct WorldOptions {
+  bool trace = false;   // prints each segment as it is sent
+  bool checked = true;  // invariants after each turn
 };
 
 class World {
  public:
-  World(std::uint64_t seed, const Profile& profile);
+  explicit World(const Scenario& scenario, const WorldOptions& options = {});
   ~World();
-  // Empty when everything held; else what did not, with the seed.
+  // Until everything is over. Empty when everything held; else what did not, with the seed.
   std::string run();
+  // Until that time, whatever goes on then.
+  std::string run_until(Time end);
 
-  void deliver(unsigned to, std::vector<std::uint8_t> bytes, const IpAddress& source,
-               const IpAddress& destination);
-  void wake_at(Application& application, Time at);
+  // -- for hosts and applications
+  const Scenario& scenario() const { return scenario_; }
+  bool checked() const { return options_.checked; }
+  bool failed() const { return !failure_.empty(); }
   void fail(const std::string& what);
-  std::uint8_t pattern(std::uint64_t id, unsigned side, std::size_t offset) const;
+  void transmit(std::size_t from, const Bytes& frame);
+  tcp::Observer* accept(std::size_t host, tcp::Connection& connection, Time now);
+  tcp::Connection* connect(Application& application, const Endpoint& remote, std::size_t stream,
+                           Time now);
+  void wake_at(Application& application, Time at);
 
-  const std::uint64_t seed;
-  const Profile profile;
-  Random random;
-  Time now;
-  std::array<std::unique_ptr<Node>, 2> nodes;
-  std::vector<std::unique_ptr<Application>> applications;
-  std::string failure;
-  std::size_t steps = 0;
-  bool trace = false;  // prints each segment as it is sent
+  // -- for whoever looks at the result
+  std::size_t steps() const { return steps_; }
+  // Streams that were given up, as may happen where packets are lost.
+  std::size_t given_up() const { return given_up_; }
+  std::size_t streams() const { return streams_.size(); }
+  std::size_t hosts() const { return hosts_.size(); }
+  // Null while it is down.
+  Host* host(std::size_t i) { return hosts_[i].host.get(); }
+  const impair::Link& link(std::size_t client) const { return links_[client].link; }
+  const End& end(std::size_t stream, unsigned side) const { return *streams_[stream].end[side]; }
+  const tcp::Stats& lost_stats() const { return lost_stats_; }
 
  private:
   struct Event {
     Time at;
     std::uint64_t order;
-    unsigned node;
-    enum class Kind { segment, poll, application } kind;
+    enum class Kind : std::uint8_t { turn, link, stream, wake, down, up } kind;
     std::size_t subject;
+    Application* application;
     bool operator>(const Event& o) const { return at != o.at ? at > o.at : order > o.order; }
   };
-  struct InFlight {
-    std::vector<std::uint8_t> bytes;
-    IpAddress source, destination;
+  struct Place {  // where a host is, or was
+    std::unique_ptr<Host> host;
+    Time turn_at = kNever;  // an event is pending for then
+    unsigned lives = 0;
   };
-  void push(Time at, unsigned node, Event::Kind kind, std::size_t subject);
-  void turn(unsigned node, const InFlight* segment);
-  void check(unsigned node);
-  void start();
+  struct Wire {
+    impair::Link link;
+    Time due_at = kNever;
+  };
+  struct Stream {
+    std::array<std::unique_ptr<End>, 2> end;
+    std::unique_ptr<Relay> relay;
+    bool disturbed = false;  // may end in any way
+    bool may_abort = false;  // or be cut off where memory ran out
+  };
+  void push(Time at, Event::Kind kind, std::size_t subject, Application* application = nullptr);
+  void turn_at(std::size_t host, Time at);
+  void handle(const Event& event);
+  void turn(std::size_t host);
+  void deliver(std::size_t link);
+  void watch_link(std::size_t link);
+  void start_stream(std::size_t stream);
+  void go_down(std::size_t host);
+  void come_up(std::size_t host);
+  void print(std::size_t host, const char* what, const Bytes& frame) const;
+  bool streams_done() const;
   bool all_done() const;
   void check_end();
+  static bool given_up(const Stream& s);
+  void check_stream(std::size_t stream);
 
+  const Scenario scenario_;
+  const WorldOptions options_;
+  Time now_;
+  std::vector<Place> hosts_;
+  std::vector<Wire> links_;
+  std::vector<Stream> streams_;
+  // The opener's end and the acceptor's: the latest stream between them.
+  std::map<std::pair<Endpoint, Endpoint>, std::size_t> opened_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
-  std::vector<InFlight> flying_;
-  std::vector<std::size_t> free_flying_;
   std::uint64_t order_ = 0;
-  std::array<Time, 2> line_free_{};
-  std::vector<std::uint64_t> edges_[2];
+  std::size_t steps_ = 0, given_up_ = 0;
+  std::string failure_;
+  Time streams_done_at_ = kNever;
+  tcp::Stats lost_stats_;  // of hosts that went down
 };
 
-}  // namespace sluice::tcp
+}  // namespace sluice::sim
