@@ -266,6 +266,17 @@ void World::check_stream(std::size_t stream) {
            end->reason() == tcp::CloseReason::reset_by_peer;
   };
   if (s.may_abort && std::any_of(s.end.begin(), s.end.end(), cut_off)) return;
+  // Of a half-open connection that a host without memory has shed its peer hears by RST.
+  const auto shed = [](const auto& h) {
+    return h.host && h.host->stack().stats().tcp_syn_cache_evicted > 0;
+  };
+  const auto reset = [](const std::unique_ptr<End>& end) {
+    return end->reason() == tcp::CloseReason::reset_by_peer;
+  };
+  if (std::any_of(s.end.begin(), s.end.end(), reset) &&
+      std::any_of(hosts_.begin(), hosts_.end(), shed)) {
+    return;
+  }
   if (scenario_.lossy() && given_up(s)) {
     ++given_up_;
     return;
