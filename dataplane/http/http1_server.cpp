@@ -41,8 +41,8 @@ class Http1Server final : public ServerConnection {
     run();
   }
   bool wants_input() const override {
-    return !finished_ && !paused_ && !input_ended_ && (!active_ || !request_ended_) &&
-           out_.size() < limits_.output_buffer;
+    return !finished_ && !paused_ && !input_ended_ &&
+           (active_ ? !request_ended_ && out_.size() < limits_.output_buffer : may_begin());
   }
   ByteSpan pending_output() override { return out_.pending(); }
   void consume_output(std::size_t n) override {
@@ -52,8 +52,8 @@ class Http1Server final : public ServerConnection {
       want_write_ = false;
       if (active_) handler_.on_writable(id_);
     }
-    // Pipelined requests that waited for room.
-    if (!active_ && reader_.buffered() > 0 && out_.size() < limits_.output_buffer / 2) run();
+    // Pipelined requests, or the peer's end, that waited for room.
+    if (!active_ && may_begin() && (reader_.buffered() > 0 || input_ended_)) run();
   }
   void send_continue(StreamId id) override {
     if (!live(id) || responded_ || request_ended_) return;
@@ -94,6 +94,11 @@ class Http1Server final : public ServerConnection {
 
  private:
   bool live(StreamId id) const { return active_ && id == id_; }
+  // A request may be answered at once, by an error record that is written whole: it is not begun
+  // without room for that.
+  bool may_begin() const {
+    return out_.size() < std::min(limits_.body_buffer, limits_.output_buffer) / 2;
+  }
   void finish_connection(bool abort) {
     finished_ = true;
     aborted_ = abort;
@@ -208,7 +213,7 @@ void Http1Server::run() {
   running_ = true;
   while (!finished_ && !paused_) {
     if (active_ && request_ended_) break;  // the next one waits for this answer
-    if (!active_ && out_.size() >= limits_.output_buffer) break;
+    if (!active_ && !may_begin()) break;
     const auto step = reader_.step();
     if (step == H1Reader::Step::need_more) {
       if (input_ended_) input_over();

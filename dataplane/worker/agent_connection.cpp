@@ -40,7 +40,10 @@ void AgentConnection::pump(Time now) {
   }
   take_input(now);
   if (removed_) return;
+  const bool held_back = !http_->wants_input();
   send_output();
+  // Output made room for input that is here already: nothing else would tell.
+  if (held_back && http_->wants_input()) stream_.mark_ready();
   end_if_done(now);
   if (!removed_) rearm();
 }

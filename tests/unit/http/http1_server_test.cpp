@@ -354,6 +354,34 @@ TEST(Http1Server, PipelinedAnswersWaitForRoom) {
   EXPECT_EQ(out.size(), 200 * kHello.size());
 }
 
+// An error record is written whole or not at all: its request waits until it would fit.
+TEST(Http1Server, PipelinedAnswersAreWholeHoweverManyThereAre) {
+  Server s({}, false);
+  const std::string body(10'000, 'x');
+  s.handler.complete = [&](StreamId id) { s.answer(id, body); };
+  std::string bytes;
+  for (int i = 0; i < 100; ++i) bytes += get("");
+  s.connection->feed(as_bytes(bytes), kStart);
+  EXPECT_FALSE(s.connection->wants_input());
+  const std::string out = drain(*s.connection);
+  EXPECT_EQ(s.handler.seen.size(), 100u);
+  EXPECT_EQ(std::ranges::count(out, 'x'), 100 * 10'000);
+  EXPECT_FALSE(s.connection->finished());
+  EXPECT_TRUE(s.connection->wants_input());
+}
+
+TEST(Http1Server, ThePeersEndBehindPipelinedRequestsIsNotForgotten) {
+  Server s({}, false);
+  const std::string body(50'000, 'x');
+  s.handler.complete = [&](StreamId id) { s.answer(id, body); };
+  s.connection->feed(as_bytes(get("") + get("")), kStart);
+  s.connection->feed_end(kStart);
+  EXPECT_FALSE(s.connection->finished());
+  EXPECT_EQ(std::ranges::count(drain(*s.connection), 'x'), 2 * 50'000);
+  EXPECT_TRUE(s.connection->finished());
+  EXPECT_FALSE(s.connection->aborted());
+}
+
 TEST(Http1Server, KeepAliveAndClose) {
   const struct {
     const char *version, *field;

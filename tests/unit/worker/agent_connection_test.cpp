@@ -122,6 +122,17 @@ TEST_F(AgentConnectionTest, OneTurnTakesSoManyBytesAndNoMore) {
   EXPECT_EQ(accepted_->readable(), waiting - 2 * kBytesPerTurn);
 }
 
+TEST_F(AgentConnectionTest, ManyPipelinedRequestsAreAllAnswered) {
+  test::Peer& agent = connect();
+  constexpr std::size_t kCalls = 2000;
+  std::string all;
+  for (std::size_t i = 0; i < kCalls; ++i) all += kNoToken;
+  agent.say(all);
+  run();
+  EXPECT_EQ(records_.size(), kCalls);
+  EXPECT_EQ(agent.reason, tcp::CloseReason::none);
+}
+
 TEST_F(AgentConnectionTest, AHalfClosedAgentGetsItsAnswer) {
   test::Peer& agent = connect();
   agent.say(request("GET", "/docs/a"));
