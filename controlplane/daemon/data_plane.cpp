@@ -106,9 +106,11 @@ std::expected<void, std::string> DataPlane::make_listeners() {
   files.reserve(boot_.certificates.size());
   for (const auto& [name, c] : boot_.certificates) files.push_back({name, c.chain, c.key});
   certificate_files_ = stamps_of(boot_.certificates);  // before they are read
-  auto contexts = crypto::ServerContexts::load(files);
-  if (!contexts) return std::unexpected(contexts.error());
-  shared_.certificates = std::move(*contexts);
+  if (!files.empty()) {
+    auto contexts = crypto::ServerContexts::load(files);
+    if (!contexts) return std::unexpected(contexts.error());
+    shared_.certificates = std::move(*contexts);
+  }
   const auto port_index = [&](const std::string& name) {
     for (std::size_t i = 0; i < boot_.ports.size(); ++i) {
       if (boot_.ports[i].name == name) return static_cast<std::uint16_t>(i);
@@ -173,7 +175,9 @@ void DataPlane::every_second() {
   shared_.clock->refine();
   watch_certificates();
   watch_spreading();
-  if (++seconds_ % kTicketKeySeconds == 0) shared_.certificates->rotate_ticket_keys();
+  if (++seconds_ % kTicketKeySeconds == 0 && shared_.certificates) {
+    shared_.certificates->rotate_ticket_keys();
+  }
 }
 
 // Chain and key are two files and change one after the other: what does not fit together yet is

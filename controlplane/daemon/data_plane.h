@@ -25,7 +25,10 @@ class DataPlane final : public Gateway {
 
   // After the first snapshot was published.
   std::expected<void, std::string> run_workers();
-  std::expected<void, std::string> reload_certificates() { return shared_.certificates->reload(); }
+  std::expected<void, std::string> reload_certificates() {
+    if (!shared_.certificates) return {};
+    return shared_.certificates->reload();
+  }
   void every_second();
 
   void publish(std::unique_ptr<const policy::Snapshot> snapshot) override;

@@ -120,7 +120,7 @@ tcp::Observer* Worker::Impl::on_accept(tcp::Connection& connection, std::uint32_
   const Listener& listener = shared.listeners[listener_id];
   std::unique_ptr<crypto::Session> session;
   if (listener.protocol == ListenerProtocol::https) {
-    session = shared.certificates->make_session(listener.certificate);
+    if (shared.certificates) session = shared.certificates->make_session(listener.certificate);
     if (!session) return nullptr;
   }
   counters.add(Counter::agent_connections);

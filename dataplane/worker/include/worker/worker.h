@@ -67,8 +67,8 @@ struct Shared {
   std::unique_ptr<runtime::Qsbr> qsbr;
   std::unique_ptr<runtime::SnapshotSlot<policy::Snapshot>> snapshot;  // control: w, workers: r
   std::unique_ptr<state::TaskTable> tasks;                            // atomics inside
-  std::unique_ptr<crypto::ServerContexts>
-      certificates;  // control replaces on file change, RCU inside
+  // Control replaces on file change, RCU inside. Null: no certificate is configured.
+  std::unique_ptr<crypto::ServerContexts> certificates;
   std::unique_ptr<runtime::Clock> clock;
 };
 
