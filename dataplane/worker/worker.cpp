@@ -212,12 +212,13 @@ bool Worker::Impl::receive(Time now) {
     worked = worked || n > 0;
   }
   if (worker_count > 1) {
-    if (worked) shared.redirect->flush(index);
     const std::size_t n = shared.redirect->pop(index, handed_over);
     for (std::size_t i = 0; i < n; ++i) {
       PortStack& stack = *stacks[handed_over[i].port_index()];
       stack.input(handed_over[i], stack.parse(handed_over[i]), now);
     }
+    // Fragments that were handed over may have become a segment of somebody else's.
+    if (worked || n > 0) shared.redirect->flush(index);
     worked = share_neighbours(now) || worked || n > 0;
   }
   return worked;
@@ -296,7 +297,9 @@ Time Worker::Impl::next_deadline() const {
 
 bool Worker::Impl::has_work() const {
   if (mailbox.size() > 0) return true;
-  return worker_count > 1 && shared.redirect->pending(index);
+  if (worker_count == 1) return false;
+  if (index != kNeighbourOwner && shared.neighbour_news[index]->size() > 0) return true;
+  return shared.redirect->pending(index);
 }
 
 void Worker::Impl::publish_status(bool worked, std::uint64_t began) {
