@@ -16,7 +16,7 @@ inline std::unique_ptr<runtime::Eal>& test_eal() {
 }
 
 // A fresh pool for each test; all buffers must be back at its end.
-class WithPool : public testing::Test {
+class WithPool : public ::testing::Test {
  protected:
   void make_pool(unsigned buffers = 4096, std::uint16_t mtu = 1500) {
     auto made = PacketPool::make({.name = "test", .buffers = buffers, .largest_mtu = mtu});

@@ -17,7 +17,7 @@
 
 namespace sluice::worker {
 
-class AgentBench : public testing::Test, protected tcp::Acceptor, protected call::Host {
+class AgentBench : public ::testing::Test, protected tcp::Acceptor, protected call::Host {
  protected:
   AgentBench();
   ~AgentBench() override;
