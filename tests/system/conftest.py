@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import time
 
 import pytest
@@ -11,17 +10,23 @@ from lab import network as net
 from lab.certificates import Authority
 from lab.clients import Agent, connect, raw
 from lab.documents import agent_class, service
-from lab.gateway import Gateway
+from lab.gateway import SANITIZER, Gateway
+from lab.peers import PeerLab
 from lab.servers import Nginx, ScriptedTool
 from lab.tokens import Issuer
 
 CPUS = os.cpu_count() or 1
 # Cores of the shared gateway's workers: SLUICE_WORKERS=0,1 for two.
 WORKERS = tuple(int(c) for c in os.environ.get("SLUICE_WORKERS", str(CPUS - 1)).split(","))
-# The last one is the gateway's own report of packet buffers at its end.
-SANITIZER = re.compile(r"(ERROR: (Address|Thread|Leak)Sanitizer|runtime error:|panic|assertion|not given back)",
-                       re.IGNORECASE)
 TOOL_HOST = "tool.tools.example"
+
+
+def pytest_collection_modifyitems(config, items):
+    """What takes hours runs when it is asked for: by -m, or by the test's own name."""
+    if "long" in config.option.markexpr or any("::" in word for word in config.args):
+        return
+    config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("long")])
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 class Lab:
@@ -146,3 +151,24 @@ def own_gateway(folder):
             assert code == 0, gateway.process.tail(60)
         if gateway.process is not None:
             assert not SANITIZER.search(gateway.process.output()), gateway.process.tail(60)
+
+
+@pytest.fixture(scope="module")
+def peer_lab(request, folder):
+    """The parameter is the MTU."""
+    lab = PeerLab(folder, WORKERS, mtu=getattr(request, "param", 1500))
+    yield lab
+    lab.stop()
+
+
+@pytest.fixture
+def peers(peer_lab):
+    """Kernel peers around a gateway that must be as it was afterwards."""
+    if not peer_lab.gateway.process.alive():  # said so already; each test stands on its own feet
+        peer_lab.start()
+    peer_lab.configure()
+    peer_lab.impair()
+    yield peer_lab
+    process = peer_lab.gateway.process
+    assert process.alive() and not SANITIZER.search(process.output()), process.tail(60)
+    peer_lab.gateway.settled(12)

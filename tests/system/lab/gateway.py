@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import time
@@ -11,6 +12,9 @@ import time
 from . import network as net
 from .process import LabError, Process, cpu_seconds, run, until
 
+# The last one is the gateway's own report of packet buffers at its end.
+SANITIZER = re.compile(r"(ERROR: (Address|Thread|Leak)Sanitizer|runtime error:|panic|assertion|"
+                       r"not given back)", re.IGNORECASE)
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
@@ -63,16 +67,18 @@ class Gateway:
         self.base = None
         mtu = network.mtu
         vlan = f", vlan: {network.tools_vlan}" if network.tools_vlan else ""
-        agents, tools = net.GATEWAY_AGENTS, net.GATEWAY_TOOLS
+        agents, tools = (
+            f'[{four}/24, "{six}/64"]' if network.ipv6 else f"[{four}/24]"
+            for four, six in (net.GATEWAY_AGENTS, net.GATEWAY_TOOLS))
         chain, key = certificate
         listeners = listeners or [("tools-https", 443, "https"), ("tools-http", 80, "http")]
         lines = [f"workers: [{', '.join(map(str, workers))}]",
                  f"memory: {{hugepages: {hugepages}, packet_buffers: {packet_buffers}}}",
                  "ports:",
                  f'  agents: {{device: "{net.Network.device("sl-agents")}", '
-                 f'addresses: [{agents[0]}/24, "{agents[1]}/64"], mtu: {mtu}{agents_extra}}}',
+                 f"addresses: {agents}, mtu: {mtu}{agents_extra}}}",
                  f'  tools: {{device: "{net.Network.device("sl-tools")}", '
-                 f'addresses: [{tools[0]}/24, "{tools[1]}/64"], mtu: {mtu}{vlan}{tools_extra}}}',
+                 f"addresses: {tools}, mtu: {mtu}{vlan}{tools_extra}}}",
                  *(f"  {port}" for port in more_ports),
                  "listeners:"]
         for name, port, protocol in listeners:

@@ -40,12 +40,14 @@ class Namespace:
     def ip(self, *arguments):
         return run("ip", "-n", self.name, *arguments)
 
+    def tc(self, *arguments):
+        return run("tc", "-n", self.name, *arguments)
+
     def start(self, *command, log, **kwargs):
         return Process(self.command(*command), log, **kwargs)
 
     def sysctl(self, **settings):
-        for key, value in settings.items():
-            self.run("sysctl", "-qw", f"{key.replace('__', '.')}={value}")
+        self.run("sysctl", "-qw", *(f"{k.replace('__', '.')}={v}" for k, v in settings.items()))
 
     def remove(self):
         run("ip", "netns", "del", self.name, check=False)
@@ -57,6 +59,7 @@ class Network:
     def __init__(self, mtu=1500, tools_vlan=0, suffix=None, kernel_gateway=False):
         suffix = suffix or ""
         self.mtu = mtu
+        self.ipv6 = mtu >= 1280  # less is no link for IPv6 (RFC 8200 section 5)
         self.kernel_gateway = kernel_gateway
         self.tools_vlan = tools_vlan
         self.gateway = Namespace(f"sl-gw{suffix}")
@@ -79,9 +82,10 @@ class Network:
         if vlan:
             self._tag(namespace, vlan)
         namespace.ip("addr", "add", f"{own4}/24", "dev", "eth0")
-        namespace.ip("addr", "add", f"{own6}/64", "dev", "eth0", "nodad")
         namespace.ip("route", "add", "default", "via", gateway4)
-        namespace.ip("-6", "route", "add", "default", "via", gateway6)
+        if self.ipv6:
+            namespace.ip("addr", "add", f"{own6}/64", "dev", "eth0", "nodad")
+            namespace.ip("-6", "route", "add", "default", "via", gateway6)
 
     @staticmethod
     def _tag(namespace, vlan):
@@ -91,10 +95,10 @@ class Network:
             code = pathlib.Path(folder, "vlan.o")
             run("clang-19", "-O2", "-target", "bpf", f"-DVLAN={vlan}", "-c",
                 pathlib.Path(__file__).with_name("vlan.bpf.c"), "-o", code)
-            namespace.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+            namespace.tc("qdisc", "add", "dev", "eth0", "clsact")
             for direction, section in (("egress", "leave"), ("ingress", "arrive")):
-                namespace.run("tc", "filter", "add", "dev", "eth0", direction, "bpf", "da", "obj",
-                              code, "sec", section)
+                namespace.tc("filter", "add", "dev", "eth0", direction, "bpf", "da", "obj", code,
+                             "sec", section)
 
     def _gateway_end(self, name, namespace, address4, address6):
         if self.kernel_gateway:
