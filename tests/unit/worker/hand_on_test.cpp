@@ -24,8 +24,8 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
  protected:
   void SetUp() override {
     WithPool::SetUp();
-    ports = join_ports(*pool, kWorkers);
-    ASSERT_NE(ports.gateway, nullptr);
+    ports = std::make_unique<JoinedPorts>(*pool, kWorkers);
+    ASSERT_NE(ports->gateway, nullptr);
     redirect.emplace(kWorkers, 64);
     for (unsigned i = 0; i < kWorkers; ++i) {
       PortStack::Config config;
@@ -35,7 +35,7 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
       config.redirect = &*redirect;
       config.packets = pool.get();
       config.tcp.secret[0] = i;
-      workers[i].emplace(*ports.gateway, gateway_addresses(), now, config);
+      workers[i].emplace(*ports->gateway, gateway_addresses(), now, config);
       redirect->attach(i, workers[i]->counters, nullptr);
     }
   }
@@ -43,7 +43,7 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
     for (auto& packet : handed) packet.reset();
     for (auto& worker : workers) worker.reset();
     redirect.reset();
-    ports = {};
+    ports.reset();
     WithPool::TearDown();
   }
 
@@ -53,7 +53,7 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
     const IpAddress destination = ip::test::ip(GetParam().gateway);
     Bytes tcp = ip::test::tcp_segment(length - packet::kTcpHeader);
     std::uint16_t port = 40000;
-    while (ports.gateway->flow_owner()(source, destination, port, 443) != owner) ++port;
+    while (ports->gateway->flow_owner()(source, destination, port, 443) != owner) ++port;
     store_be16(&tcp[0], port);
     store_be16(&tcp[packet::kTcpChecksumOffset], 0);
     store_be16(&tcp[packet::kTcpChecksumOffset],
@@ -62,8 +62,9 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
     for (std::size_t at = 0; at < tcp.size(); at += kPiece) {
       const ByteSpan piece = ByteSpan{tcp}.subspan(at, std::min(kPiece, tcp.size() - at));
       const bool more = at + piece.size() < tcp.size();
-      const port::Packet packet = pool->copy_of(
-          ip::test::fragment_frame(source, destination, packet::kProtocolTcp, piece, at, more));
+      const port::Packet packet = pool->copy_of(addressed(
+          ip::test::fragment_frame(source, destination, packet::kProtocolTcp, piece, at, more),
+          ip::test::kPeerMac.octets, ports->gateway->mac()));
       ASSERT_TRUE(packet);
       workers[0]->stack.input(packet, PortStack::parse(packet), now);
     }
@@ -72,7 +73,7 @@ class HandOnTest : public port::WithPool, public testing::WithParamInterface<Fam
   }
 
   Time now{Seconds{1000}};
-  JoinedPorts ports;
+  std::unique_ptr<JoinedPorts> ports;
   std::optional<port::Redirect> redirect;
   std::array<std::optional<Host>, kWorkers> workers;
   std::array<port::Packet, port::Port::kBurst> handed;
@@ -84,7 +85,7 @@ TEST_P(HandOnTest, ReachTheirFlowsOwner) {
   EXPECT_EQ(workers[0]->count(Counter::redirected_packets), 1u);
   EXPECT_EQ(workers[0]->stats().tcp_in_segs, 0u);
   ASSERT_EQ(redirect->pop(1, handed), 1u);
-  EXPECT_EQ(handed[0].port_index(), ports.gateway->index());
+  EXPECT_EQ(handed[0].port_index(), ports->gateway->index());
   workers[1]->stack.input(handed[0], PortStack::parse(handed[0]), now);
   // Whole and with a good checksum: answered by RST, since nobody listens.
   EXPECT_EQ(workers[1]->stats().tcp_in_segs, 1u);

@@ -13,29 +13,40 @@ namespace {
 
 using ip::test::Bytes;
 using ip::test::ip_frame;
-using ip::test::kOurMac;
-using ip::test::kPeerMac;
 using telemetry::Counter;
 
 class PortStackTest : public port::WithPool {
  protected:
   void SetUp() override {
     WithPool::SetUp();
-    ports = join_ports(*pool);
-    ASSERT_NE(ports.gateway, nullptr);
+    join();
+  }
+  void join(std::uint16_t mtu = 1500) {
+    ports = std::make_unique<JoinedPorts>(*pool, 1, mtu);
+    ASSERT_NE(ports->gateway, nullptr);
+    ASSERT_NE(ports->outside, nullptr);
     PortStack::Config config;
+    config.tcp.mtu = mtu;
     config.packets = pool.get();
     config.tcp.secret[0] = 1;
-    gateway.emplace(*ports.gateway, gateway_addresses(), now, config);
+    gateway.emplace(*ports->gateway, gateway_addresses(), now, config);
     config.tcp.secret[0] = 2;
-    outside.emplace(*ports.outside, outside_addresses(), now, config);
+    outside.emplace(*ports->outside, outside_addresses(), now, config);
     EXPECT_TRUE(gateway->stack.tcp().listen(443, 0));
   }
-  void TearDown() override {
+  void part() {
     gateway.reset();
     outside.reset();
-    ports = {};
+    ports.reset();
+  }
+  void TearDown() override {
+    part();
     WithPool::TearDown();
+  }
+  // From the outside, past its stack.
+  void inject(Bytes frame) {
+    send_frame(*ports->outside,
+               addressed(std::move(frame), ports->outside->mac(), ports->gateway->mac()));
   }
   void run() {
     for (int quiet = 0; quiet < 5;) {
@@ -48,7 +59,7 @@ class PortStackTest : public port::WithPool {
   void carry_both_ways(std::string_view gateway_address);
 
   Time now{Seconds{1000}};
-  JoinedPorts ports;
+  std::unique_ptr<JoinedPorts> ports;
   std::optional<Host> gateway, outside;
 };
 
@@ -70,11 +81,19 @@ void PortStackTest::carry_both_ways(std::string_view gateway_address) {
   EXPECT_EQ(accepted(0).reason, tcp::CloseReason::graceful);
   EXPECT_EQ(gateway->stats().tcp_retrans_segs, 0u);
   EXPECT_EQ(outside->stats().tcp_retrans_segs, 0u);
-  EXPECT_EQ(gateway->longest_frame, packet::kEthernetHeader + ports.gateway->mtu());
+  EXPECT_EQ(gateway->longest_frame, packet::kEthernetHeader + ports->gateway->mtu());
 }
 
 TEST_F(PortStackTest, CarriesAConnectionOverIpv4) { carry_both_ways("198.18.1.1"); }
 TEST_F(PortStackTest, CarriesAConnectionOverIpv6) { carry_both_ways("2001:db8:1::1"); }
+
+TEST_F(PortStackTest, CarriesJumboFrames) {
+  part();
+  pool.reset();
+  make_pool(2048, 9000);
+  join(9000);
+  carry_both_ways("198.18.1.1");
+}
 
 TEST_F(PortStackTest, ASegmentTakenInLaterOutlivesItsPacket) {
   test::Peer& client = outside->connect("198.18.1.1", 443, now);
@@ -127,10 +146,9 @@ TEST_P(IcmpErrorTest, PortUnreachableReachesTheFlowThatConnects) {
   meet();
   test::Peer& client = gateway->connect(GetParam().outside, 80, now);
   gateway->turn(now);
-  const Bytes syn = next_frame(*ports.outside);
+  const Bytes syn = next_frame(*ports->outside);
   ASSERT_FALSE(syn.empty());
-  send_frame(*ports.outside,
-             error_about(syn, GetParam().unreachable_type, GetParam().unreachable_code, 0));
+  inject(error_about(syn, GetParam().unreachable_type, GetParam().unreachable_code, 0));
   gateway->turn(now);
   EXPECT_EQ(client.reason, tcp::CloseReason::unreachable);
   EXPECT_EQ(gateway->count(Counter::icmp_errors_received), 1u);
@@ -148,14 +166,13 @@ TEST_P(IcmpErrorTest, PacketTooBigReachesTheFlowThatSends) {
   gateway->turn(now);
   Bytes data;
   std::size_t lost = 0;
-  for (Bytes frame = next_frame(*ports.outside); !frame.empty(); ++lost) {
+  for (Bytes frame = next_frame(*ports->outside); !frame.empty(); ++lost) {
     if (data.empty()) data = frame;
-    frame = next_frame(*ports.outside);
+    frame = next_frame(*ports->outside);
   }
   ASSERT_GT(lost, 1u);
-  ASSERT_EQ(data.size(), packet::kEthernetHeader + 1500);
-  send_frame(*ports.outside,
-             error_about(data, GetParam().too_big_type, GetParam().too_big_code, 1300));
+  ASSERT_EQ(data.size(), packet::kEthernetHeader + 1500u);
+  inject(error_about(data, GetParam().too_big_type, GetParam().too_big_code, 1300));
   outside->longest_frame = 0;
   for (int i = 0; i < 100; ++i) {
     run();
@@ -170,11 +187,11 @@ TEST_P(IcmpErrorTest, AnErrorAboutADatagramWeNeverSentIsNoFlows) {
   meet();
   test::Peer& client = gateway->connect(GetParam().outside, 80, now);
   gateway->turn(now);
-  const Bytes syn = next_frame(*ports.outside);
+  const Bytes syn = next_frame(*ports->outside);
   ASSERT_FALSE(syn.empty());
   // Its addresses and ports are the flow's, but it is about UDP.
-  send_frame(*ports.outside, error_about(syn, GetParam().unreachable_type,
-                                         GetParam().unreachable_code, 0, packet::kProtocolUdp));
+  inject(error_about(syn, GetParam().unreachable_type, GetParam().unreachable_code, 0,
+                     packet::kProtocolUdp));
   gateway->turn(now);
   EXPECT_EQ(gateway->count(Counter::icmp_errors_received), 1u);
   EXPECT_EQ(client.reason, tcp::CloseReason::none);
@@ -193,10 +210,9 @@ TEST_F(PortStackTest, UdpIsRefusedWithPortUnreachable) {
     outside->connect(to, 443, now);  // neighbours meet
     run();
     const IpAddress source = ip::test::ip(from);
-    send_frame(*ports.outside, ip_frame(source, ip::test::ip(to), packet::kProtocolUdp,
-                                        ip::test::udp_datagram(32)));
+    inject(ip_frame(source, ip::test::ip(to), packet::kProtocolUdp, ip::test::udp_datagram(32)));
     gateway->turn(now);
-    const Bytes answer = next_frame(*ports.outside);
+    const Bytes answer = next_frame(*ports->outside);
     ASSERT_FALSE(answer.empty()) << from;
     const packet::ParsedFrame parsed = packet::parse_frame(answer);
     EXPECT_EQ(parsed.destination, source);
@@ -222,7 +238,8 @@ class ChecksumFlagTest : public PortStackTest {
     Bytes frame = ip_frame(ip::test::ip("198.18.1.10"), ip::test::ip("198.18.1.1"),
                            packet::kProtocolTcp, syn);
     if (!right) frame[packet::kEthernetHeader + packet::kIpv4Header + 17] ^= 1;
-    rte_mbuf* mbuf = pool->copy_of(frame).release();
+    rte_mbuf* mbuf =
+        pool->copy_of(addressed(frame, ports->outside->mac(), ports->gateway->mac())).release();
     ASSERT_NE(mbuf, nullptr);
     mbuf->ol_flags |= says;
     const port::Packet packet = port::Packet::adopt(mbuf);

@@ -1,4 +1,4 @@
-// Two real ports joined back to back inside the process (net_memif), and hosts on them.
+// Two real ports joined back to back inside the process (net_ring), and hosts on them.
 #pragma once
 
 #include <cstddef>
@@ -13,15 +13,27 @@
 #include "port_stack.h"
 #include "upstream/wire.h"
 
+struct rte_ring;
+
 namespace sluice::worker {
 
-struct JoinedPorts {
-  std::unique_ptr<port::Port> gateway;  // has ip::test::kOurMac
-  std::unique_ptr<port::Port> outside;  // has ip::test::kPeerMac
+class JoinedPorts {
+ public:
+  // `gateway_workers` share one queue. A failed test, and null members, when it cannot be had.
+  explicit JoinedPorts(port::PacketPool& pool, unsigned gateway_workers = 1,
+                       std::uint16_t mtu = 1500);
+  // Ports that were moved away are gone by then.
+  ~JoinedPorts();
+  JoinedPorts(const JoinedPorts&) = delete;
+  JoinedPorts& operator=(const JoinedPorts&) = delete;
+
+  std::unique_ptr<port::Port> gateway;
+  std::unique_ptr<port::Port> outside;
+
+ private:
+  rte_ring* to_gateway_;
+  rte_ring* to_outside_;
 };
-// `gateway_workers` share one queue. Null members, and a failed test, when the devices cannot be
-// had. The driver carries no more than 1518 bytes.
-JoinedPorts join_ports(port::PacketPool& pool, unsigned gateway_workers = 1);
 
 // 198.18.1.0/24 and 2001:db8:1::/64 for agents, 198.18.2.0/24 for tools.
 PortAddresses gateway_addresses();  // .1
@@ -52,6 +64,9 @@ struct Host {
   Time now_;
 };
 
+// A frame of ip/fixture.h as one from `from` to `to`.
+ip::test::Bytes addressed(ip::test::Bytes frame, const port::MacBytes& from,
+                          const port::MacBytes& to);
 // Past any stack, straight through a port.
 void send_frame(port::Port& port, ByteSpan frame);
 // The next frame that carries IP and is not about neighbours; empty if none has come.
