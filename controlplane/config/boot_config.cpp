@@ -20,6 +20,8 @@ std::vector<PortConfig> read_ports(const Node& ports) {
     }
     port.mtu = static_cast<std::uint16_t>(*get_whole(e.value, "mtu"));
     port.vlan = static_cast<std::uint16_t>(get_whole(e.value, "vlan").value_or(0));
+    port.hop_limit = static_cast<std::uint8_t>(*get_whole(e.value, "hop_limit"));
+    port.duplicate_probes = static_cast<std::uint8_t>(*get_whole(e.value, "duplicate_probes"));
     out.push_back(std::move(port));
   }
   return out;

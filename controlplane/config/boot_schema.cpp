@@ -109,6 +109,12 @@ const Schema& port_schema() {
            "next hop for everything that is not on this network; one per family"},
           {"mtu", whole(576, 9000), "largest IP packet", false, "1500"},
           {"vlan", whole(1, 4094), "802.1Q tag; absent: untagged"},
+          {"hop_limit", whole(1, 255), "TTL and hop limit of what is sent", false, "64"},
+          {"duplicate_probes", whole(0, 10),
+           "how often, a second apart, other hosts are asked whether they have one of the "
+           "addresses "
+           "before it is used; 0: used at once",
+           false, "1"},
       }};
   return s;
 }

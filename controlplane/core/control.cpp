@@ -331,6 +331,12 @@ std::vector<unsigned> Control::workers_behind(std::uint64_t generation) const {
 bool Control::ready() const {
   const auto workers = gateway_.workers();
   if (names_ != nullptr && names_->pending()) return false;
+  // Addresses that another host has will not become ready by waiting; those being checked will.
+  for (const PortView& port : gateway_.ports()) {
+    for (const AddressView& a : port.addresses) {
+      if (a.state == "tentative") return false;
+    }
+  }
   return !workers.empty() && std::ranges::all_of(workers, [this](const WorkerView& w) {
     return w.running && w.policy_generation >= generation_;
   });

@@ -127,6 +127,17 @@ std::string Control::open_metrics() const {
                  port.spreading == mode ? 1 : 0);
     }
   }
+  out.family("port_address", "gauge", "1 for the state of an address of ours now");
+  for (const auto& port : ports) {
+    for (const auto& address : port.addresses) {
+      for (const char* state : {"tentative", "usable", "duplicate"}) {
+        out.sample("port_address",
+                   fmt::format("port=\"{}\",address=\"{}\",state=\"{}\"", label_text(port.name),
+                               label_text(address.address), state),
+                   address.state == state ? 1 : 0);
+      }
+    }
+  }
   write_durations(out, calls_);
   out.family("policy_generation", "gauge", "Policy generation published last");
   out.sample("policy_generation", "", generation_);

@@ -95,8 +95,10 @@ std::expected<void, std::string> DataPlane::open_ports() {
     if (!opened) return std::unexpected("port " + p.name + ": " + opened.error());
     for (unsigned w = 0; w < c.workers; ++w) (*opened)->set_waker(w, *shared_.wakers[w]);
     spreading_.push_back((*opened)->spreading());
+    duplicates_.push_back(0);
     shared_.ports.push_back(std::move(*opened));
-    shared_.addresses.push_back({p.addresses, p.gateways});
+    shared_.addresses.push_back({p.addresses, p.gateways, p.duplicate_probes, p.hop_limit});
+    shared_.address_boards.push_back(std::make_unique<worker::AddressBoard>());
   }
   return {};
 }
@@ -175,6 +177,7 @@ void DataPlane::every_second() {
   shared_.clock->refine();
   watch_certificates();
   watch_spreading();
+  watch_addresses();
   if (++seconds_ % kTicketKeySeconds == 0 && shared_.certificates) {
     shared_.certificates->rotate_ticket_keys();
   }
@@ -205,6 +208,45 @@ void DataPlane::watch_spreading() {
   }
 }
 
+ip::AddressMask DataPlane::address_mask(std::size_t port) const {
+  const worker::AddressBoard& board = *shared_.address_boards[port];
+  return {board.usable.load(std::memory_order_relaxed),
+          board.duplicate.load(std::memory_order_relaxed)};
+}
+
+std::vector<AddressView> DataPlane::addresses(std::size_t port) const {
+  const ip::AddressMask mask = address_mask(port);
+  std::vector<AddressView> views;
+  const auto& configured = shared_.addresses[port].addresses;
+  for (std::size_t i = 0; i < configured.size(); ++i) {
+    const bool usable = (mask.usable >> i & 1) != 0;
+    const bool duplicate = (mask.duplicate >> i & 1) != 0;
+    views.push_back({configured[i].to_string(), usable      ? "usable"
+                                                : duplicate ? "duplicate"
+                                                            : "tentative"});
+  }
+  return views;
+}
+
+void DataPlane::watch_addresses() {
+  for (std::size_t i = 0; i < shared_.ports.size(); ++i) {
+    const std::uint64_t duplicate = address_mask(i).duplicate;
+    const std::uint64_t fresh = duplicate & ~duplicates_[i];
+    const std::uint64_t healed = duplicates_[i] & ~duplicate;
+    duplicates_[i] = duplicate;
+    const auto& configured = shared_.addresses[i].addresses;
+    for (std::size_t a = 0; a < configured.size(); ++a) {
+      const std::string text = configured[a].address.to_string();
+      if ((fresh >> a & 1) != 0) {
+        spdlog::error("port {}: another host has {}; it is not used", shared_.ports[i]->name(),
+                      text);
+      } else if ((healed >> a & 1) != 0) {
+        spdlog::info("port {}: {} is asked for again", shared_.ports[i]->name(), text);
+      }
+    }
+  }
+}
+
 void DataPlane::publish(std::unique_ptr<const policy::Snapshot> snapshot) {
   shared_.snapshot->publish(std::move(snapshot));
   for (auto& waker : shared_.wakers) waker->wake();
@@ -225,9 +267,10 @@ std::vector<WorkerView> DataPlane::workers() const {
 
 std::vector<PortView> DataPlane::ports() const {
   std::vector<PortView> views;
-  for (const auto& p : shared_.ports) {
-    views.push_back({p->name(), p->link_up(), std::string(port::to_string(p->spreading())),
-                     p->spreading_note()});
+  for (std::size_t i = 0; i < shared_.ports.size(); ++i) {
+    const port::Port& p = *shared_.ports[i];
+    views.push_back({p.name(), p.link_up(), std::string(port::to_string(p.spreading())),
+                     p.spreading_note(), addresses(i)});
   }
   return views;
 }
@@ -249,7 +292,11 @@ boost::json::object DataPlane::info() const {
   for (std::size_t i = 0; i < shared_.ports.size(); ++i) {
     const auto& p = *shared_.ports[i];
     boost::json::array addresses;
-    for (const auto& a : shared_.addresses[i].addresses) addresses.emplace_back(a.to_string());
+    boost::json::object states;
+    for (const auto& a : this->addresses(i)) {
+      addresses.emplace_back(a.address);
+      states[a.address] = a.state;
+    }
     ports.push_back({{"name", p.name()},
                      {"driver", p.capabilities().driver},
                      {"mtu", p.mtu()},
@@ -258,7 +305,8 @@ boost::json::object DataPlane::info() const {
                      {"receive_queues", p.rx_queues()},
                      {"spreading", std::string(port::to_string(p.spreading()))},
                      {"spreading_note", p.spreading_note()},
-                     {"addresses", std::move(addresses)}});
+                     {"addresses", std::move(addresses)},
+                     {"address_states", std::move(states)}});
   }
   return {{"ports", std::move(ports)},
           {"crypto", crypto_line_},

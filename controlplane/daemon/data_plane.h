@@ -47,6 +47,9 @@ class DataPlane final : public Gateway {
   std::expected<void, std::string> make_listeners();
   void watch_certificates();
   void watch_spreading();
+  void watch_addresses();
+  ip::AddressMask address_mask(std::size_t port) const;
+  std::vector<AddressView> addresses(std::size_t port) const;
 
   BootConfig boot_;
   std::string crypto_line_;
@@ -55,6 +58,7 @@ class DataPlane final : public Gateway {
   std::unique_ptr<runtime::Eal> eal_;
   worker::Shared shared_;
   std::vector<port::Spreading> spreading_;  // by port, as last logged
+  std::vector<std::uint64_t> duplicates_;   // by port, as last logged
   std::vector<std::unique_ptr<worker::Worker>> workers_;
   bool running_ = false;
 };

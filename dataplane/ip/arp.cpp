@@ -18,13 +18,17 @@ InputResult Interface::Impl::arp_input(ByteSpan bytes, const packet::ParsedFrame
     return dropped(Drop::drop_arp);
   }
   counters.add(Counter::arp_received);
-  if (is_local(arp->sender)) {
-    address_conflict(false, arp->sender);
+  const bool probe = arp->sender.is_unspecified();  // RFC 5227 section 2.1.1
+  // RFC 5227 section 2.1.1: its sender has the address, or asks for it as we do.
+  OwnAddress* claim = own(probe ? arp->target : arp->sender);
+  const bool contested = claim != nullptr && (probe ? claim->state == AddressState::tentative
+                                                    : claim->state != AddressState::duplicate);
+  if (contested) {
+    claimed(*claim);
     return {};
   }
   const bool for_us = is_local(arp->target);
   const bool unicast = parsed.destination_mac == config.mac;
-  const bool probe = arp->sender.is_unspecified();  // RFC 5227 section 2.1.1
   const bool sane = !arp->sender.is_multicast() && !is_subnet_broadcast(arp->sender) &&
                     !arp->sender.is_broadcast() && on_link(arp->sender);
   if (!probe && !sane) return dropped(Drop::drop_arp);
@@ -87,29 +91,6 @@ void Interface::Impl::solicit_arp(const Neighbour& neighbour, bool unicast) {
   if (!source) return;
   send_arp(unicast ? neighbour.mac : packet::kBroadcastMac,
            {ArpOperation::request, config.mac, *source, MacAddress{}, neighbour.address});
-}
-
-// RFC 5227 section 2.3: a request whose sender and target are the address itself.
-void Interface::Impl::announce_arp() {
-  if (announce_round == 1) return;  // ANNOUNCE_INTERVAL is two steps
-  for (const IpPrefix& p : addresses) {
-    if (!p.address.is_v4()) continue;
-    send_arp(packet::kBroadcastMac,
-             {ArpOperation::request, config.mac, p.address, MacAddress{}, p.address});
-  }
-}
-
-// RFC 5227 section 2.4 (b): defend once, then not again for ten seconds.
-void Interface::Impl::address_conflict(bool ipv6, const IpAddress& address) {
-  counters.add(Counter::address_conflicts);
-  if (defended != Time::min() && now - defended < kDefendInterval) return;
-  defended = now;
-  if (ipv6) {
-    send_advertisement(packet::multicast_mac(groups.front()), groups.front(), address, false);
-  } else {
-    send_arp(packet::kBroadcastMac,
-             {ArpOperation::request, config.mac, address, MacAddress{}, address});
-  }
 }
 
 }  // namespace sluice::ip

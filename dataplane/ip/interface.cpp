@@ -27,7 +27,6 @@ Interface::Impl::Impl(const InterfaceConfig& c, FrameSink& s, telemetry::Counter
     : config(c),
       sink(s),
       counters(b),
-      addresses(c.addresses),
       neighbours(std::max<std::size_t>(c.neighbours, 4), c.secret, *this),
       held(c.held_packets, packet::kEthernetHeader + packet::kVlanTag + c.mtu),
       reassembler(c.reassembly),
@@ -36,14 +35,20 @@ Interface::Impl::Impl(const InterfaceConfig& c, FrameSink& s, telemetry::Counter
       solicit_limit(200, 100),
       report_limit(1, 1),
       scratch(packet::kEthernetHeader + packet::kVlanTag + c.mtu) {
+  for (const IpPrefix& p : config.addresses) addresses.push_back({p});
   const bool ipv6 = std::any_of(addresses.begin(), addresses.end(),
                                 [](const IpPrefix& p) { return p.address.is_v6(); });
   const bool link_local = std::any_of(addresses.begin(), addresses.end(), [](const IpPrefix& p) {
     return p.address.is_v6() && p.address.is_link_local();
   });
   if (ipv6 && !link_local) {
-    addresses.push_back({packet::link_local_from_mac(config.mac.octets), 64});
+    addresses.push_back({{packet::link_local_from_mac(config.mac.octets), 64}});
+    made_link_local = true;
   }
+  for (OwnAddress& a : addresses) {
+    if (config.duplicate_probes > 0) a.state = AddressState::tentative;
+  }
+  note_states();
   for (const IpAddress& gateway : config.gateways) {
     auto& of_family = gateway.is_v4() ? gateway4 : gateway6;
     if (of_family) continue;
@@ -190,13 +195,6 @@ InputResult Interface::Impl::deliver_udp(const ParsedFrame& parsed, ByteSpan l4,
   return local_packet(parsed, bytes, true);
 }
 
-void Interface::Impl::announce() {
-  announce_arp();
-  announce_nd(announce_round);
-  ++announce_round;
-  announce_at = announce_round < kAnnounceRounds ? now + kAnnounceStep : kNever;
-}
-
 void Interface::Impl::publish(const Neighbour& neighbour, bool reachable) {
   if (!config.owner || !config.shared) return;
   if (updates_count == kUpdates) {
@@ -220,6 +218,7 @@ Interface::~Interface() = default;
 void Interface::start(Time now) {
   impl_->now = now;
   if (!impl_->config.owner) return;
+  if (!impl_->all_usable) return impl_->begin_check();
   impl_->announce_round = 0;
   impl_->announce();
 }
@@ -250,23 +249,33 @@ MutByteSpan Interface::begin_l4(const IpAddress& source, const IpAddress& destin
 void Interface::end_l4() { impl_->end(); }
 
 void Interface::confirm(const IpAddress& remote, Time now) {
+  Impl::Confirmed& last = impl_->confirmed[remote.mapped()[15] % impl_->confirmed.size()];
+  if (last.remote == remote && now - last.at < Impl::kConfirmInterval) return;
+  last = {remote, now};
   const auto hop = impl_->next_hop(remote);
   if (!hop) return;
   if (Neighbour* n = impl_->neighbours.find(*hop)) impl_->neighbours.confirm(*n, now);
 }
 
+void Interface::doubt(const IpAddress& remote, Time now) {
+  impl_->now = now;
+  const auto hop = impl_->next_hop(remote);
+  if (!hop) return;
+  if (Neighbour* n = impl_->neighbours.find(*hop)) impl_->neighbours.doubt(*n, now);
+}
+
 void Interface::poll(Time now) {
   impl_->now = now;
   impl_->neighbours.expire(now);
-  if (now >= impl_->announce_at) impl_->announce();
+  impl_->poll_addresses();
   if (impl_->reassembler.pending() > 0) {
     impl_->expire_fragments();
   }
 }
 
 Time Interface::next_deadline() const {
-  return std::min(
-      {impl_->neighbours.next_deadline(), impl_->announce_at, impl_->reassembler.next_deadline()});
+  return std::min({impl_->neighbours.next_deadline(), impl_->check_at, impl_->recheck_at,
+                   impl_->announce_at, impl_->reassembler.next_deadline()});
 }
 
 std::optional<NeighbourUpdate> Interface::pop_update() {
@@ -287,6 +296,22 @@ void Interface::apply(const NeighbourUpdate& update, Time now) {
                                 .override_mac = true,
                                 .router = update.router},
                                now);
+}
+
+std::size_t Interface::address_count() const { return impl_->addresses.size(); }
+
+const IpPrefix& Interface::address(std::size_t index) const { return impl_->addresses[index]; }
+
+AddressMask Interface::address_mask() const { return impl_->mask(); }
+
+void Interface::follow(const AddressMask& owner) {
+  for (std::size_t i = 0; i < impl_->addresses.size(); ++i) {
+    const std::uint64_t bit = std::uint64_t{1} << i;
+    impl_->addresses[i].state = (owner.usable & bit) != 0      ? AddressState::usable
+                                : (owner.duplicate & bit) != 0 ? AddressState::duplicate
+                                                               : AddressState::tentative;
+  }
+  impl_->note_states();
 }
 
 bool Interface::is_local(const IpAddress& address) const { return impl_->is_local(address); }

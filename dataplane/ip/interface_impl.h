@@ -1,5 +1,5 @@
 // Inside of Interface. Split over interface.cpp (set-up, input), output.cpp (next hops, headers,
-// waiting frames), fragment.cpp, arp.cpp, nd.cpp and icmp.cpp.
+// waiting frames), fragment.cpp, addresses.cpp, arp.cpp, nd.cpp and icmp.cpp.
 #pragma once
 
 #include <array>
@@ -26,9 +26,23 @@ struct Interface::Impl final : NeighbourEvents {
   static constexpr std::uint8_t kHeldPerNeighbour = 3;
   static constexpr Micros kHeldRetry{1'000};
   static constexpr std::size_t kUpdates = 256;
+  static constexpr Micros kConfirmInterval{1'000'000};
   static constexpr Micros kAnnounceStep{1'000'000};
-  static constexpr int kAnnounceRounds = 3;             // RFC 5227: two announcements 2 s apart
+  static constexpr int kAnnounceRounds = 3;
+  static constexpr Micros kCheckStep{333'334};  // three to a RetransTimer
+  static constexpr Micros kRecheckInterval{
+      60'000'000};                                      // RFC 5227 section 1.1, RATE_LIMIT_INTERVAL
   static constexpr Micros kDefendInterval{10'000'000};  // RFC 5227 section 1.1
+
+  struct OwnAddress : IpPrefix {
+    AddressState state = AddressState::usable;
+  };
+
+  // Whom confirm() was told of last, by the last octet of the address.
+  struct Confirmed {
+    IpAddress remote;
+    Time at = Time::min();
+  };
 
   // The packet between begin_l4() and end_l4().
   struct Pending {
@@ -47,7 +61,7 @@ struct Interface::Impl final : NeighbourEvents {
   // What the IP header says besides the addresses.
   struct Fields {
     std::uint8_t protocol = 0;
-    std::uint8_t hop_limit = 64;
+    std::uint8_t hop_limit = 0;  // 0: the configured one
     std::uint8_t ecn = 0;
     bool is_fragment = false;
     std::uint16_t id = 0;                            // IPv4
@@ -70,8 +84,18 @@ struct Interface::Impl final : NeighbourEvents {
                           packet::ChecksumHint hint) const;
   static InputResult dropped(Drop drop);
   static InputResult local_packet(const packet::ParsedFrame& parsed, ByteSpan l4, bool verified);
-  void announce();
   void publish(const Neighbour& neighbour, bool reachable);
+
+  // -- addresses.cpp
+  OwnAddress* own(const IpAddress& address);
+  AddressMask mask() const;
+  void note_states();
+  void begin_check();
+  void check();
+  void claimed(OwnAddress& address);
+  void announce_address(const IpAddress& address);
+  void announce();
+  void poll_addresses();
 
   // -- output.cpp
   bool is_local(const IpAddress& address) const;
@@ -110,8 +134,6 @@ struct Interface::Impl final : NeighbourEvents {
   bool arp_learn(const packet::ArpPacket& arp, bool for_us, bool unicast);
   void send_arp(const packet::MacAddress& to, const packet::ArpPacket& arp);
   void solicit_arp(const Neighbour& neighbour, bool unicast);
-  void announce_arp();
-  void address_conflict(bool ipv6, const IpAddress& address);
 
   // -- nd.cpp
   InputResult nd_input(const packet::ParsedFrame& parsed, ByteSpan icmp);
@@ -122,7 +144,6 @@ struct Interface::Impl final : NeighbourEvents {
                           const IpAddress& target, bool solicited);
   void send_duplicate_probe(const IpAddress& target);
   void send_group_report();
-  void announce_nd(int round);
 
   // -- icmp.cpp
   InputResult icmp_input(const packet::ParsedFrame& parsed, ByteSpan icmp);
@@ -146,15 +167,21 @@ struct Interface::Impl final : NeighbourEvents {
   InterfaceConfig config;
   FrameSink& sink;
   telemetry::CounterBlock& counters;
-  std::vector<IpPrefix> addresses;  // configured, and the link-local one
+  std::vector<OwnAddress> addresses;  // configured, and the link-local one
+  bool made_link_local = false;       // the last one, from our MAC
+  bool all_usable = false;
   std::optional<IpAddress> gateway4, gateway6;
   std::vector<IpAddress> groups;  // IPv6 multicast groups we are in
   std::vector<packet::MacAddress> group_macs;
   NeighbourTable neighbours;
+  std::array<Confirmed, 64> confirmed;
   HoldQueue held;
   Reassembler reassembler;
   RateLimit echo_limit, error_limit, solicit_limit, report_limit;
   Time now{};
+  Time check_at = kNever;
+  Time recheck_at = kNever;  // of duplicates
+  int check_round = 0;
   Time announce_at = kNever;
   int announce_round = 0;
   Time defended = Time::min();

@@ -82,7 +82,16 @@ InputResult Interface::Impl::solicitation(const packet::ParsedFrame& parsed, Byt
   if (probe && (options.mac || parsed.destination != packet::solicited_node_multicast(target))) {
     return dropped(Drop::drop_nd);
   }
-  if (!is_local(target)) return dropped(Drop::drop_nd_ignored);
+  OwnAddress* ours = own(target);
+  if (ours == nullptr || ours->state == AddressState::duplicate) {
+    return dropped(Drop::drop_nd_ignored);
+  }
+  if (ours->state == AddressState::tentative) {
+    // RFC 4862 section 5.4.3: a question is none of our business yet; a probe is our rival's.
+    if (!probe) return dropped(Drop::drop_nd_ignored);
+    claimed(*ours);
+    return {};
+  }
   if (probe) {
     // RFC 4862 section 5.4.3: somebody wants this address; tell everybody that it is taken.
     send_advertisement(packet::multicast_mac(groups.front()), groups.front(), target, false);
@@ -107,8 +116,9 @@ InputResult Interface::Impl::advertisement(const packet::ParsedFrame& parsed, By
     return dropped(Drop::drop_nd);
   }
   const IpAddress target = target_of(icmp);
-  if (is_local(target)) {
-    address_conflict(true, target);
+  OwnAddress* ours = own(target);
+  if (ours != nullptr && ours->state != AddressState::duplicate) {
+    claimed(*ours);
     return {};
   }
   if (is_local(parsed.source)) return dropped(Drop::drop_ip_source);
@@ -165,8 +175,7 @@ void Interface::Impl::send_advertisement(const MacAddress& mac, const IpAddress&
   counters.add(Counter::nd_sent);
 }
 
-// RFC 4862 section 5.4.2. The address is used meanwhile (optimistically, RFC 4429): a gateway's
-// addresses are configured, and a conflict is reported and defended rather than waited for.
+// RFC 4862 section 5.4.2.
 void Interface::Impl::send_duplicate_probe(const IpAddress& target) {
   const IpAddress to = packet::solicited_node_multicast(target);
   const MutByteSpan room =
@@ -189,9 +198,10 @@ void Interface::Impl::send_group_report() {
   if (groups.size() < 2) return;  // all-nodes is never reported
   const std::size_t count = groups.size() - 1;
   const std::size_t length = kHopByHopBytes + packet::kIcmpHeader + count * kRecord;
-  const auto source = source_for(kAllMldRouters);
-  if (!source || length + packet::kIpv6Header > config.mtu) return;
-  const MutByteSpan room = begin_to(packet::multicast_mac(kAllMldRouters), *source, kAllMldRouters,
+  if (length + packet::kIpv6Header > config.mtu) return;
+  // RFC 3810 section 5.2.13: without a usable address, from the unspecified one.
+  const IpAddress source = source_for(kAllMldRouters).value_or(IpAddress{});
+  const MutByteSpan room = begin_to(packet::multicast_mac(kAllMldRouters), source, kAllMldRouters,
                                     {.protocol = packet::kHopByHop, .hop_limit = 1}, length);
   if (room.empty()) {
     counters.add(Counter::drop_no_buffer);
@@ -211,23 +221,9 @@ void Interface::Impl::send_group_report() {
     w.bytes(groups[i].mapped());
   }
   const MutByteSpan icmp = room.subspan(kHopByHopBytes);
-  store_be16(&icmp[2], packet::l4_checksum(*source, kAllMldRouters, packet::kProtocolIcmpv6, icmp));
+  store_be16(&icmp[2], packet::l4_checksum(source, kAllMldRouters, packet::kProtocolIcmpv6, icmp));
   end();
   counters.add(Counter::nd_sent);
-}
-
-// Ask whether anybody has our addresses; a second later say that we have them, and say it again.
-void Interface::Impl::announce_nd(int round) {
-  if (groups.empty()) return;
-  if (round < 2) send_group_report();  // RFC 3810 section 9.14: robustness two
-  for (const IpPrefix& p : addresses) {
-    if (p.address.is_v4()) continue;
-    if (round == 0) {
-      send_duplicate_probe(p.address);
-    } else {
-      send_advertisement(packet::multicast_mac(groups.front()), groups.front(), p.address, false);
-    }
-  }
 }
 
 }  // namespace sluice::ip

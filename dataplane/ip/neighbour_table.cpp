@@ -209,6 +209,17 @@ void NeighbourTable::confirm(Neighbour& n, Time now) {
   n.confirmed = now;
 }
 
+// RFC 9293 section 3.8.3, negative advice. A gateway that failed may have left its address to
+// another without a word, which only a question to everybody finds out (RFC 7048 allows it).
+void NeighbourTable::doubt(Neighbour& n, Time now) {
+  if (!n.resolved() || n.state == State::probe) return;
+  if (n.confirmed != Time::min() && now - n.confirmed < kDoubtPause) return;
+  n.state = State::probe;
+  n.attempts = 1;
+  schedule(n, now + kRetransTime);
+  events_.on_solicit(n, !n.pinned);
+}
+
 void NeighbourTable::expire_one(Neighbour& n, Time now) {
   switch (n.state) {
     case State::incomplete:

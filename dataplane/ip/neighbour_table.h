@@ -62,6 +62,7 @@ class NeighbourTable {
   static constexpr Micros kRetransTime{1'000'000};     // RFC 4861 section 10; RFC 1122 2.3.2.1
   static constexpr Micros kDelayFirstProbe{5'000'000};
   static constexpr Micros kNegativeTime{3'000'000};
+  static constexpr Micros kDoubtPause{1'000'000};
   static constexpr Micros kIdleTime{1'200'000'000};  // unused this long: forgotten
   static constexpr std::uint8_t kMaxSolicits = 3;
 
@@ -79,6 +80,9 @@ class NeighbourTable {
   // A solicitation, ARP request or gratuitous ARP from it (RFC 4861 section 7.2.3). True: news.
   bool heard_from(Neighbour& neighbour, const packet::MacAddress& mac, Time now);
   void confirm(Neighbour& neighbour, Time now);
+  // Upper layers get no answer by way of it: probes it at once, a gateway by asking everybody. Not
+  // when it was confirmed within the last second, nor more often.
+  void doubt(Neighbour& neighbour, Time now);
 
   void expire(Time now);
   Time next_deadline() const { return next_; }

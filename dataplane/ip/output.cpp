@@ -14,8 +14,9 @@ namespace sluice::ip {
 using packet::MacAddress;
 
 bool Interface::Impl::is_local(const IpAddress& address) const {
-  return std::any_of(addresses.begin(), addresses.end(),
-                     [&](const IpPrefix& p) { return p.address == address; });
+  return std::any_of(addresses.begin(), addresses.end(), [&](const OwnAddress& a) {
+    return a.address == address && a.state == AddressState::usable;
+  });
 }
 
 bool Interface::Impl::on_link(const IpAddress& address) const {
@@ -39,8 +40,8 @@ bool Interface::Impl::is_subnet_broadcast(const IpAddress& address) const {
 std::optional<IpAddress> Interface::Impl::source_for(const IpAddress& destination) const {
   const IpPrefix* best = nullptr;
   int best_score = -1;
-  for (const IpPrefix& p : addresses) {
-    if (p.address.is_v4() != destination.is_v4()) continue;
+  for (const OwnAddress& p : addresses) {
+    if (p.address.is_v4() != destination.is_v4() || p.state != AddressState::usable) continue;
     int score = p.contains(destination) ? 1 + p.bits : 0;
     // A link-local address is of no use to a host beyond the link (RFC 6724 rule 2).
     if (p.address.is_v6() && p.address.is_link_local() && score == 0) {
@@ -73,6 +74,7 @@ MutByteSpan Interface::Impl::open(const MacAddress& mac, const IpAddress& source
                                   const IpAddress& destination, const Fields& fields,
                                   std::size_t length) {
   const bool ipv6 = destination.is_v6();
+  const std::uint8_t hop_limit = fields.hop_limit != 0 ? fields.hop_limit : config.hop_limit;
   pending.protocol = fields.protocol;
   pending.ipv6 = ipv6;
   pending.fragment = fields.is_fragment;
@@ -88,7 +90,7 @@ MutByteSpan Interface::Impl::open(const MacAddress& mac, const IpAddress& source
     packet::write_ipv6(header, {.source = source,
                                 .destination = destination,
                                 .next_header = fields.protocol,
-                                .hop_limit = fields.hop_limit,
+                                .hop_limit = hop_limit,
                                 .traffic_class = fields.ecn,
                                 .payload = length});
   } else {
@@ -96,7 +98,7 @@ MutByteSpan Interface::Impl::open(const MacAddress& mac, const IpAddress& source
                        {.source = source,
                         .destination = destination,
                         .protocol = fields.protocol,
-                        .ttl = fields.hop_limit,
+                        .ttl = hop_limit,
                         .tos = fields.ecn,
                         .payload = length,
                         .checksum = pending.where != Pending::Where::sink || !sink.offloads_ipv4(),
@@ -149,6 +151,7 @@ MutByteSpan Interface::Impl::begin(const IpAddress& source, const IpAddress& des
     counters.add(Counter::drop_packet_too_big);
     return {};
   }
+  if (!all_usable && !is_local(source)) return discard(length, Drop::drop_own_address);
   if (destination.is_v6() && destination.is_multicast()) {
     return begin_to(packet::multicast_mac(destination), source, destination, fields, length);
   }

@@ -67,6 +67,7 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight)
   if (p.scoreboard) p.scoreboard->shift(acked);
   p.timeouts = 0;
   p.stuck_since = kNever;
+  sink.on_progress(p.key.remote);
   if (p.recovering) {
     if (p.snd_una >= p.recover) {
       // At the recovery point recovery ends, whatever SACK ranges are left.

@@ -249,6 +249,7 @@ bool Stack::Impl::check_sequence(Pcb& p, const Segment& s) {
     answer_unacceptable(p);
   } else {
     if (duplicate) {
+      sink.on_stall(p.key.remote);
       // The peer is told which of its retransmissions was for nothing.
       p.quick_acks = kQuickAcks;
       if (!s.payload.empty()) {

@@ -63,6 +63,7 @@ void Stack::Impl::retransmission_timeout(Pcb& p) {
   if (p.persisting) return persist_timeout(p);
   ++stats.tcp_timeouts;
   ++p.estats.timeouts;
+  sink.on_stall(p.key.remote);
   note(p, Happened::retransmission_timeout, micros32(p.rtt.rto()));
   if (p.stuck_since == kNever) p.stuck_since = now;
   // R2: the peer has been silent too long. For a SYN the connect timeout rules.

@@ -90,7 +90,7 @@ Connection* Pools::open(const Target& target, Exchange& exchange, Time now, std:
   }
   const IpAddress* local = local_for(target.address.address);
   if (local == nullptr) {
-    error = "the tools port has no address of the endpoint's family";
+    error = "the tools port has no usable address of the endpoint's family";
     return nullptr;
   }
   auto connection = std::make_unique<Connection>(*this, target);

@@ -28,6 +28,8 @@ ip::InterfaceConfig interface_config(const port::Port& port, const PortAddresses
   c.mac.octets = port.mac();
   c.addresses = addresses.addresses;
   c.gateways = addresses.gateways;
+  c.duplicate_probes = addresses.duplicate_probes;
+  c.hop_limit = addresses.hop_limit;
   c.vlan = 0;  // the port takes tags off and puts them on
   c.mtu = port.mtu();
   c.secret[0] = config.tcp.secret[0];
@@ -45,7 +47,8 @@ PortStack::PortStack(port::Port& port, const PortAddresses& addresses, const Con
       config_(config),
       counters_(counters),
       ip_(interface_config(port, addresses, config), *this, counters),
-      tcp_(config.tcp, *this, acceptor) {
+      tcp_(config.tcp, *this, acceptor),
+      now_(now) {
   if (config.neighbour_owner) ip_.start(now);
 }
 
@@ -62,6 +65,7 @@ packet::RxFlags PortStack::flags(const port::Packet& packet) {
 }
 
 void PortStack::input(const port::Packet& packet, const packet::ParsedFrame& parsed, Time now) {
+  now_ = now;
   deliver(ip_.input(packet.data(), parsed, flags(packet), now), now);
 }
 
@@ -129,8 +133,37 @@ port::Packet PortStack::rebuild(const ip::LocalPacket& p) {
   return packet;
 }
 
+// One worker checks the addresses, all use them.
+void PortStack::share_addresses() {
+  ip::AddressMask now = ip_.address_mask();
+  if (!config_.neighbour_owner && config_.board != nullptr) {
+    now.usable = config_.board->usable.load(std::memory_order_relaxed);
+    now.duplicate = config_.board->duplicate.load(std::memory_order_relaxed);
+  }
+  if (now == addresses_) return;
+  addresses_ = now;
+  addresses_changed_ = true;
+  if (config_.board == nullptr) return;
+  if (config_.neighbour_owner) {
+    config_.board->usable.store(now.usable, std::memory_order_relaxed);
+    config_.board->duplicate.store(now.duplicate, std::memory_order_relaxed);
+  } else {
+    ip_.follow(now);
+  }
+}
+
+std::vector<IpAddress> PortStack::usable_addresses() const {
+  std::vector<IpAddress> usable;
+  for (const IpPrefix& p : ip_.config().addresses) {
+    if (ip_.is_local(p.address)) usable.push_back(p.address);
+  }
+  return usable;
+}
+
 void PortStack::poll(Time now, std::size_t max_expiries) {
+  now_ = now;
   ip_.poll(now);
+  share_addresses();
   tcp_.poll_timers(now, max_expiries);
 }
 
@@ -161,5 +194,9 @@ MutByteSpan PortStack::reserve(const IpAddress& source, const IpAddress& destina
 }
 
 void PortStack::commit() { ip_.end_l4(); }
+
+void PortStack::on_progress(const IpAddress& remote) { ip_.confirm(remote, now_); }
+
+void PortStack::on_stall(const IpAddress& remote) { ip_.doubt(remote, now_); }
 
 }  // namespace sluice::worker

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "ip/interface.h"
@@ -25,6 +26,7 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
     unsigned workers = 1;
     port::Redirect* redirect = nullptr;
     port::PacketPool* packets = nullptr;
+    AddressBoard* board = nullptr;  // the neighbour owner writes it, the others follow
     tcp::StackConfig tcp;
   };
   PortStack(port::Port& port, const PortAddresses& addresses, const Config& config,
@@ -46,6 +48,11 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   // Packets of this turn are let go: received bytes still unread are copied out of them first.
   void end_turn();
 
+  // Those configured that are in use now.
+  std::vector<IpAddress> usable_addresses() const;
+  // Whether that may have changed since the last call.
+  bool take_address_change() { return std::exchange(addresses_changed_, false); }
+
   bool has_ready() const { return tcp_.has_ready(); }
   Time next_deadline() const;
   tcp::Stack& tcp() { return tcp_; }
@@ -59,10 +66,13 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   MutByteSpan reserve(const IpAddress& source, const IpAddress& destination,
                       std::size_t length) override;
   void commit() override;
+  void on_progress(const IpAddress& remote) override;
+  void on_stall(const IpAddress& remote) override;
 
  private:
   void deliver(const ip::InputResult& result, Time now);
   bool hand_on(const ip::LocalPacket& packet);
+  void share_addresses();
   port::Packet rebuild(const ip::LocalPacket& packet);
 
   port::Port& port_;
@@ -72,6 +82,9 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   tcp::Stack tcp_;
   std::array<port::Packet, port::Port::kBurst> received_;
   std::size_t received_count_ = 0;
+  Time now_;  // of this turn
+  ip::AddressMask addresses_;  // as last shared
+  bool addresses_changed_ = true;
   std::vector<std::uint8_t> rebuilt_;  // a frame on its way to another worker
 };
 

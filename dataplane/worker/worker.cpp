@@ -152,6 +152,7 @@ void Worker::Impl::set_up() {
     config.workers = worker_count;
     config.redirect = shared.redirect.get();
     config.packets = shared.packets.get();
+    config.board = shared.address_boards[i].get();
     config.tcp.mtu = port.mtu();
     std::memcpy(config.tcp.secret, shared.secret, sizeof config.tcp.secret);
     stacks.push_back(std::make_unique<PortStack>(port, shared.addresses[i], config, *this, counters,
@@ -164,11 +165,6 @@ void Worker::Impl::set_up() {
   }
   upstream::PoolLimits limits;
   pools = std::make_unique<upstream::Pools>(stacks[shared.tools_port]->tcp(), limits);
-  std::vector<IpAddress> locals;
-  for (const auto& prefix : shared.addresses[shared.tools_port].addresses) {
-    locals.push_back(prefix.address);
-  }
-  pools->set_local_addresses(locals);
   pools->set_handshake_budget(core.handshakes);
   if (worker_count > 1) pools->set_port_filter(returns_here, this);
   core.context.pools = pools.get();
@@ -248,6 +244,8 @@ bool Worker::Impl::share_neighbours(Time now) {
 
 bool Worker::Impl::run_timers(Time now) {
   for (auto& stack : stacks) stack->poll(now, kTimersPerTurn);
+  PortStack& tools = *stacks[shared.tools_port];
+  if (tools.take_address_change()) pools->set_local_addresses(tools.usable_addresses());
   pools->poll_timers(now);
   return core.run_timers(now, kTimersPerTurn) > 0;
 }

@@ -74,6 +74,37 @@ TEST_F(Network, Rfc1122_4_2_3_9_SoftErrorWhileConnecting) {
   out(". 1 ack 1");
 }
 
+// What the layer below hears of the path: positive advice for its neighbour cache (RFC 4861 section
+// 7.3.1), negative when something has to be sent again.
+TEST_F(Network, Rfc9293_3_8_3_AdviceToTheNetworkLayer) {
+  establish();
+  write(10);
+  out("P. 1:11 ack 1");
+  const std::size_t before = progress;
+  in(". 1 ack 11");
+  EXPECT_EQ(progress, before + 1);
+  in(". 1 ack 11");  // nothing new
+  EXPECT_EQ(progress, before + 1);
+  EXPECT_EQ(stalls, 0u);
+  write(10);
+  out("P. 11:21 ack 1");
+  until_sent(1s);
+  out("P. 11:21 ack 1");
+  EXPECT_EQ(stalls, 1u);
+  in(". 1:5 ack 21");
+  after(40ms, ". 21 ack 5");
+  in(". 1:5 ack 21");  // our acknowledgement did not arrive
+  out(". 21 ack 5");
+  EXPECT_EQ(stalls, 2u);
+}
+
+TEST_F(Network, Rfc9293_3_8_3_AdviceWhileConnecting) {
+  connect();
+  out("S 0");
+  after(1000ms, "S 0");
+  EXPECT_EQ(stalls, 1u);
+}
+
 TEST_F(Network, Rfc9293_3_8_4_Keepalive) {
   establish();
   conn->set_keepalive(true);

@@ -160,6 +160,16 @@ void Script::commit() {
   sent_.push_back(std::move(sent));
 }
 
+void Script::on_progress(const IpAddress& to) {
+  EXPECT_EQ(to, IpAddress::parse(remote));
+  ++progress;
+}
+
+void Script::on_stall(const IpAddress& to) {
+  EXPECT_EQ(to, IpAddress::parse(remote));
+  ++stalls;
+}
+
 std::vector<std::uint8_t> Script::bytes_of(std::string_view text) {
   const Statement s = parse(text);
   Peer& p = peer_of(port_);

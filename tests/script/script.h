@@ -98,8 +98,9 @@ class Script : public ::testing::Test, public TransmitSink, public Acceptor, pub
   std::size_t accepted = 0;
   std::size_t ready_calls = 0;
   std::uint32_t peer_isn = 0xfffff000;
-  std::uint32_t peer_clock = 5000;  // TSval of the peer: this, and milliseconds since
-  bool greedy = false;              // the application reads all it can, at once
+  std::uint32_t peer_clock = 5000;       // TSval of the peer: this, and milliseconds since
+  bool greedy = false;                   // the application reads all it can, at once
+  std::size_t progress = 0, stalls = 0;  // hints about the path that the stack gave
   Time now{Micros{1'000'000'000}};
 
  private:
@@ -108,6 +109,8 @@ class Script : public ::testing::Test, public TransmitSink, public Acceptor, pub
   MutByteSpan reserve(const IpAddress& source, const IpAddress& destination,
                       std::size_t length) override;
   void commit() override;
+  void on_progress(const IpAddress& to) override;
+  void on_stall(const IpAddress& to) override;
   Observer* on_accept(Connection& connection, std::uint32_t listener_id, Time now) override;
   void on_ready(Connection& connection, Time now) override;
   void input(std::string_view segment, Where where);

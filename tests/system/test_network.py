@@ -202,6 +202,28 @@ def test_two_workers(own_gateway, folder):
     gateway.settled()
 
 
+def test_address_of_another_host_is_not_used(own_gateway):
+    """RFC 4862 section 5.4 and RFC 5227: asked for before use; who has it keeps it."""
+    gateway = own_gateway("duplicate", start=False, duplicate_probes=1)
+    agents = gateway.network.agents
+    for address, bits in ((GATEWAY_AGENTS[0], 32), (GATEWAY_AGENTS[1], 128)):
+        agents.ip("addr", "add", f"{address}/{bits}", "dev", "eth0",
+                  *(["nodad"] if bits == 128 else []))
+    gateway.start()
+    ports = {port["name"]: port for port in gateway.ok("GET", "/v1/info")["ports"]}
+    assert set(ports["agents"]["address_states"].values()) == {"duplicate"}
+    assert set(ports["tools"]["address_states"].values()) == {"usable"}
+    assert gateway.counter("address_conflicts") == 2
+    assert f"another host has {GATEWAY_AGENTS[0]}; it is not used" in gateway.process.output()
+    metrics = gateway.rest("GET", "/metrics").body.decode()
+    assert (f'sluice_port_address{{port="agents",address="{GATEWAY_AGENTS[0]}/24",'
+            'state="duplicate"} 1\n') in metrics
+    assert echo(gateway.network.tools, GATEWAY_TOOLS[0]) is not None
+    for family, address in ((4, GATEWAY_AGENTS[0]), (6, GATEWAY_AGENTS[1])):
+        agents.ip(f"-{family}", "addr", "del", address, "dev", "eth0")
+        assert echo(agents, address, timeout=0.5) is None
+
+
 def test_spreading_is_shown(own_gateway):
     """A port whose device hashes as told says so, one that cannot says why not. (A device that lies
     is found out in unit_port: no driver that could be made to lie carries real traffic here.)"""

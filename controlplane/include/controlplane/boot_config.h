@@ -15,12 +15,14 @@
 namespace sluice::control {
 
 struct PortConfig {
-  std::string name;                 // "agents"
-  std::string device;               // DPDK device string
-  std::vector<IpPrefix> addresses;  // address with its on-link prefix length
-  std::vector<IpAddress> gateways;  // at most one per family
-  std::uint16_t mtu = 1500;         // 1280..9000 (576.. without IPv6 addresses)
-  std::uint16_t vlan = 0;           // 0: untagged
+  std::string name;                   // "agents"
+  std::string device;                 // DPDK device string
+  std::vector<IpPrefix> addresses;    // address with its on-link prefix length
+  std::vector<IpAddress> gateways;    // at most one per family
+  std::uint16_t mtu = 1500;           // 1280..9000 (576.. without IPv6 addresses)
+  std::uint16_t vlan = 0;             // 0: untagged
+  std::uint8_t hop_limit = 64;        // TTL of what is sent
+  std::uint8_t duplicate_probes = 1;  // before an address is used; 0: used at once
 };
 
 enum class ListenerProtocol : std::uint8_t { https, http, connect };

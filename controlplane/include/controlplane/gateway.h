@@ -26,11 +26,17 @@ struct WorkerView {
   const telemetry::CounterBlock* counters = nullptr;  // lives as long as the gateway
 };
 
+struct AddressView {
+  std::string address;  // with its prefix length, as configured
+  std::string state;    // tentative | usable | duplicate
+};
+
 struct PortView {
   std::string name;
   bool link_up = false;
   std::string spreading;       // single | redirect | rss: how flows reach their workers
   std::string spreading_note;  // why not rss, with several workers
+  std::vector<AddressView> addresses;
 };
 
 // Called by the control thread only; nothing here blocks.

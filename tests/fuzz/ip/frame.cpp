@@ -61,6 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::uint8_t options = in.u8();
   if ((options & kVlan) != 0) config.vlan = 120;
   config.shared = (options & 1) != 0;
+  config.duplicate_probes = (options & 2) != 0 ? 1 : 0;
   Sink sink;
   telemetry::CounterBlock counters;
   ip::Interface net(config, sink, counters);

@@ -54,7 +54,8 @@ class Gateway:
 
     def __init__(self, network, folder, certificate, workers=(1,), listeners=None, conf_d=None,
                  agents_extra="", tools_extra="", packet_buffers=16384, cpus=None,
-                 more_certificates=None, dns="", hugepages="never", more_ports=()):
+                 more_certificates=None, dns="", hugepages="never", more_ports=(),
+                 duplicate_probes=None):
         self.network = network
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,9 @@ class Gateway:
         agents, tools = (
             f'[{four}/24, "{six}/64"]' if network.ipv6 else f"[{four}/24]"
             for four, six in (net.GATEWAY_AGENTS, net.GATEWAY_TOOLS))
+        if duplicate_probes is not None:
+            agents_extra += f", duplicate_probes: {duplicate_probes}"
+            tools_extra += f", duplicate_probes: {duplicate_probes}"
         chain, key = certificate
         listeners = listeners or [("tools-https", 443, "https"), ("tools-http", 80, "http")]
         lines = [f"workers: [{', '.join(map(str, workers))}]",

@@ -47,6 +47,8 @@ TEST(BootConfig, ContractExample) {
   EXPECT_TRUE(c.ports[0].gateways.empty());
   EXPECT_EQ(c.ports[0].mtu, 1500);
   EXPECT_EQ(c.ports[0].vlan, 0);
+  EXPECT_EQ(c.ports[0].hop_limit, 64);
+  EXPECT_EQ(c.ports[0].duplicate_probes, 1);
   EXPECT_EQ(c.ports[1].name, "tools");
   ASSERT_EQ(c.ports[1].gateways.size(), 1u);
   EXPECT_EQ(c.ports[1].gateways[0].to_string(), "198.18.2.254");

@@ -189,6 +189,67 @@ TEST_F(ArpTest, ForwardProgressSparesTheProbeRfc4861Section7_3_1) {
   EXPECT_EQ(net->neighbour_state(ip("198.18.1.2")), NeighbourState::reachable);
 }
 
+// RFC 4861 section 7.3.1 and RFC 9293 section 3.8.3: what TCP sees of the path is believed.
+TEST_F(ArpTest, DoubtProbesAtOnceRfc9293Section3_8_3) {
+  net->poll(at(0));
+  send("198.18.1.2");
+  arp_reply(at(0));
+  sink.sent.clear();
+  net->doubt(ip("198.18.1.2"), at(0.5));
+  EXPECT_TRUE(sink.sent.empty());  // it answered just now: the trouble is elsewhere
+  net->doubt(ip("198.18.1.2"), at(5));
+  const Bytes probe = next();
+  EXPECT_EQ(packet::parse_frame(probe).destination_mac, kPeerMac);
+  net->doubt(ip("198.18.1.2"), at(5.1));
+  EXPECT_TRUE(sink.sent.empty());  // being asked already
+  net->poll(at(5.1));
+  EXPECT_TRUE(send("198.18.1.2"));  // and used meanwhile
+  EXPECT_EQ(check(next()).destination_mac, kPeerMac);
+  arp_reply(at(5.2));
+  EXPECT_EQ(net->neighbour_state(ip("198.18.1.2")), NeighbourState::reachable);
+  // Nobody there: three questions, then it is looked for from the start.
+  net->doubt(ip("198.18.1.2"), at(10));
+  net->poll(at(11));
+  net->poll(at(12));
+  EXPECT_EQ(sink.sent.size(), 3u);
+  net->poll(at(13));
+  EXPECT_FALSE(net->neighbour_state(ip("198.18.1.2")).has_value());
+}
+
+// A gateway whose address another machine took over, without a gratuitous ARP that reached us.
+TEST_F(ArpTest, GatewayFailsOverAtTheFirstTimeout) {
+  net->poll(at(0));
+  send("203.0.113.9");
+  arp_reply(at(0), "198.18.1.254");
+  sink.sent.clear();
+  net->doubt(ip("203.0.113.9"), at(4));
+  const Bytes question = next();
+  EXPECT_EQ(packet::parse_frame(question).destination_mac, packet::kBroadcastMac);
+  arp_reply(at(4.01), "198.18.1.254", kOtherMac);
+  EXPECT_EQ(net->neighbour_state(ip("198.18.1.254")), NeighbourState::reachable);
+  send("203.0.113.9");
+  EXPECT_EQ(check(next()).destination_mac, kOtherMac);
+}
+
+TEST_F(ArpTest, ConfirmationsOfManyHostsReachTheirGateway) {
+  net->poll(at(0));
+  send("203.0.113.9");
+  arp_reply(at(0), "198.18.1.254");
+  sink.sent.clear();
+  // Said for each acknowledgement, it costs a look-up once a second; it still counts.
+  for (int ms = 0; ms < 100'000; ms += 10) {
+    net->confirm(ip("203.0.113.9"), at(ms / 1000.0));
+    net->poll(at(ms / 1000.0));
+    if (ms % 1000 == 0) {
+      send("203.0.113.10");
+      EXPECT_EQ(net->neighbour_state(ip("198.18.1.254")), NeighbourState::reachable);
+    }
+  }
+  for (const auto& frame : sink.sent) {
+    EXPECT_EQ(packet::parse_frame(frame.bytes).network, packet::Network::ipv4);  // no question
+  }
+}
+
 TEST_F(ArpTest, GratuitousArpMovesAKnownNeighbour) {
   net->poll(at(0));
   send("198.18.1.2");

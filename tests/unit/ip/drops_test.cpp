@@ -206,6 +206,13 @@ void Drops::make_outgoing(Counter reason) {
     case Counter::drop_no_route:
       send("198.18.1.255");
       return;
+    case Counter::drop_own_address: {
+      InterfaceConfig c = config();
+      c.duplicate_probes = 1;  // not checked yet
+      remake(c);
+      send("198.18.1.2");
+      return;
+    }
     case Counter::drop_packet_too_big:
       send("198.18.1.2", "198.18.1.1", 1500);
       return;

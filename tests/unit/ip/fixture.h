@@ -178,6 +178,7 @@ class InterfaceTest : public ::testing::Test {
     c.gateways = {ip("198.18.1.254"), ip("2001:db8:1::fe")};
     c.secret[0] = 11;
     c.secret[1] = 22;
+    c.duplicate_probes = 0;
     return c;
   }
 

@@ -244,6 +244,37 @@ TEST_F(IcmpTest, HeaderProblemsAreToldRfc4443Section3_4) {
   EXPECT_TRUE(sink.sent.empty());
 }
 
+// RFC 1122 section 3.2.2: never about an error, a broadcast or multicast (of the link too), or a
+// source that is not one host. RFC 4443 section 2.4 (e) says the same.
+TEST_F(IcmpTest, WhatNoErrorIsSentAbout) {
+  const Bytes unknown(16);
+  const MacAddress all_nodes = packet::multicast_mac(ip("ff02::1"));
+  const IpAddress us = ip("198.18.1.1");
+  in(ip_frame(ip("198.18.1.2"), ip("198.18.1.255"), 132, unknown, packet::kBroadcastMac), at(1));
+  in(ip_frame(ip("198.18.1.2"), ip("255.255.255.255"), 132, unknown, packet::kBroadcastMac), at(1));
+  in(ip_frame(ip("198.18.1.2"), ip("224.0.0.1"), 132, unknown, packet::kBroadcastMac), at(1));
+  in(ip_frame(ip("198.18.1.2"), us, 132, unknown, packet::kBroadcastMac), at(1));
+  for (const char* from :
+       {"0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "198.18.1.255"}) {
+    in(ip_frame(ip(from), us, 132, unknown), at(1));
+  }
+  in(ip_frame(ip("2001:db8:1::2"), ip("ff02::1"), 132, unknown, all_nodes), at(1));
+  in(ip_frame(ip("::"), ip("2001:db8:1::1"), 132, unknown), at(1));
+  // Errors of any kind, also those that quote nothing of ours, and types nobody knows.
+  for (const int type : {3, 4, 5, 11, 12, 13, 15, 17, 40, 200}) {
+    Bytes icmp(36);
+    icmp[0] = static_cast<std::uint8_t>(type);
+    in(ip_frame(ip("198.18.1.2"), us, packet::kProtocolIcmp, icmp), at(1));
+  }
+  for (const int type : {1, 2, 3, 4, 100, 127, 139, 200}) {
+    Bytes icmp(56);
+    icmp[0] = static_cast<std::uint8_t>(type);
+    in(ip_frame(ip("2001:db8:1::2"), ip("2001:db8:1::1"), packet::kProtocolIcmpv6, icmp), at(1));
+  }
+  EXPECT_TRUE(sink.sent.empty());
+  EXPECT_EQ(count(Counter::icmp_errors_sent), 0u);
+}
+
 TEST_F(IcmpTest, ErrorsWeSendAreRateLimited) {
   const Bytes frame = ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 132, Bytes(16));
   for (int i = 0; i < 100; ++i) in(frame, at(1));

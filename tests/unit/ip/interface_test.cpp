@@ -32,6 +32,39 @@ TEST_F(InterfaceTest, EcnAndTtlAreHandedUp) {
   EXPECT_EQ(r.packet.ttl, 64);
 }
 
+// RFC 1122 section 3.2.1.7: a small TTL concerns who forwards, not who receives.
+TEST_F(InterfaceTest, SmallTtlIsNoReasonToDropRfc1122Section3_2_1_7) {
+  for (const std::uint8_t ttl : {std::uint8_t{0}, std::uint8_t{1}}) {
+    EXPECT_EQ(
+        in(ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 6, tcp_segment(), kOurMac, ttl), at(1))
+            .kind,
+        InputResult::Kind::packet);
+  }
+}
+
+// RFC 9293 MUST-49; what IPv6 fixes at 255 or 1 stays as it is.
+TEST_F(InterfaceTest, HopLimitIsConfigurable) {
+  InterfaceConfig c = config();
+  c.hop_limit = 9;
+  remake(c);
+  net->poll(at(0));
+  arp_reply(at(0));
+  send("198.18.1.2");
+  arp_reply(at(0));
+  bool seen = false;
+  for (const auto& frame : sink.sent) {
+    const packet::ParsedFrame p = check(frame.bytes);
+    if (p.protocol == packet::kProtocolTcp) {
+      seen = true;
+      EXPECT_EQ(p.ttl, 9);
+    }
+  }
+  EXPECT_TRUE(seen);
+  sink.sent.clear();
+  send("2001:db8:1::2", "2001:db8:1::1");
+  EXPECT_EQ(check(next()).ttl, 255);  // a solicitation
+}
+
 TEST_F(InterfaceTest, FramesForOthersAreDropped) {
   const IpAddress peer = ip("198.18.1.2");
   const IpAddress us = ip("198.18.1.1");

@@ -207,6 +207,20 @@ TEST_F(NdTest, UnicastProbesRfc4861Section7_3_3) {
   EXPECT_EQ(state(), NeighbourState::reachable);
 }
 
+TEST_F(NdTest, GatewayFailsOverAtTheFirstTimeout) {
+  const std::string_view gateway = "2001:db8:1::fe";
+  net->poll(at(0));
+  send("2001:db8:99::1", kUs);
+  in(advertisement(kSolicited | kOverride | kRouter, &kPeerMac, gateway), at(0));
+  sink.sent.clear();
+  net->doubt(ip("2001:db8:99::1"), at(4));
+  const Bytes question = next();
+  EXPECT_EQ(check(question).destination, packet::solicited_node_multicast(ip(gateway)));
+  in(advertisement(kSolicited | kOverride | kRouter, &kOtherMac, gateway), at(4.01));
+  send("2001:db8:99::1", kUs);
+  EXPECT_EQ(check(next()).destination_mac, kOtherMac);
+}
+
 TEST_F(NdTest, RouterMessagesAreIgnored) {
   for (const std::uint8_t type : std::initializer_list<std::uint8_t>{133, 134, 137}) {
     Bytes icmp(40);
@@ -229,13 +243,14 @@ TEST_F(NdTest, ListensToItsGroupsAndOwnsALinkLocalAddress) {
   EXPECT_TRUE(net->multicast_macs().empty());
 }
 
-// RFC 4862 section 5.4, RFC 4861 section 7.2.6, RFC 3810 section 6.1.
-TEST_F(NdTest, StartProbesThenAnnounces) {
+// RFC 4861 section 7.2.6, RFC 3810 section 6.1.
+TEST_F(NdTest, StartAnnounces) {
   InterfaceConfig c = config();
   c.addresses.erase(c.addresses.begin());
   c.gateways.clear();
   remake(c);
   net->start(at(1));
+  ASSERT_EQ(sink.sent.size(), 3u);
   const Bytes report = next();
   packet::ParsedFrame p = check(report);
   EXPECT_EQ(p.destination, ip("ff02::16"));
@@ -245,22 +260,19 @@ TEST_F(NdTest, StartProbesThenAnnounces) {
   EXPECT_EQ(load_be16(&p.l4(report)[6]), 1);
   EXPECT_EQ(IpAddress::v6(p.l4(report).subspan<12, 16>()), ip("ff02::1:ff00:1"));
 
-  ASSERT_EQ(sink.sent.size(), 2u);  // one probe for each address
-  const Bytes probe = next();
-  p = check(probe);
-  EXPECT_EQ(p.source, ip("::"));
-  EXPECT_EQ(p.destination, ip("ff02::1:ff00:1"));
-  EXPECT_EQ(p.l4_length, 24);  // no link-layer option from the unspecified address
-  sink.sent.clear();
-
-  net->poll(at(2));
-  ASSERT_EQ(sink.sent.size(), 3u);
-  next();  // the report again
   const Bytes announcement = next();
   p = check(announcement);
   EXPECT_EQ(p.destination, ip("ff02::1"));
   EXPECT_EQ(p.source, ip(kUs));
   EXPECT_EQ(p.l4(announcement)[4], kRouter | kOverride);
+  sink.sent.clear();
+
+  net->poll(at(2));
+  ASSERT_EQ(sink.sent.size(), 3u);  // the report once more
+  net->poll(at(3));
+  ASSERT_EQ(sink.sent.size(), 5u);  // MAX_NEIGHBOR_ADVERTISEMENT
+  net->poll(at(100));
+  EXPECT_EQ(sink.sent.size(), 5u);
 }
 
 TEST_F(NdTest, DuplicateProbeIsAnsweredToAllNodesRfc4862Section5_4_3) {

@@ -75,6 +75,10 @@ TEST_F(ApiTest, HealthAndDescription) {
   const auto info = parsed(call("GET", "/v1/info"));
   EXPECT_TRUE(info.contains("ports"));
   EXPECT_EQ(info.at("issuer").at("issuer").get_string(), "sluice");
+  gateway.port_views = {{"agents", true, "single", "", {{"198.18.1.1/24", "tentative"}}}};
+  EXPECT_EQ(call("GET", "/v1/readyz").status, 503u);
+  gateway.port_views[0].addresses[0].state = "duplicate";  // waiting would not help
+  EXPECT_EQ(call("GET", "/v1/readyz").status, 200u);
   gateway.generations[1] = 0;
   const auto behind = call("GET", "/v1/readyz");
   EXPECT_EQ(behind.status, 503u);
@@ -585,14 +589,17 @@ TEST(CallLogTest, FilesRotateAndStayBounded) {
 // OpenMetrics 1.0: HELP and TYPE once per family, its samples together, # EOF at the end.
 TEST_F(ApiTest, MetricsAreOpenMetrics) {
   gateway.counters[1].add(telemetry::Counter::rx_packets, 5);
-  gateway.port_views = {{"agents", true, "rss", ""}, {"tools", false, "redirect", "why"}};
+  gateway.port_views = {{"agents", true, "rss", "", {{"198.18.1.1/24", "duplicate"}}},
+                        {"tools", false, "redirect", "why", {}}};
   control->every_second();
   const auto r = call("GET", "/metrics");
   for (const char* line :
        {"sluice_port_up{port=\"agents\"} 1\n", "sluice_port_up{port=\"tools\"} 0\n",
         "sluice_port_spreading{port=\"agents\",mode=\"rss\"} 1\n",
         "sluice_port_spreading{port=\"agents\",mode=\"redirect\"} 0\n",
-        "sluice_port_spreading{port=\"tools\",mode=\"redirect\"} 1\n"}) {
+        "sluice_port_spreading{port=\"tools\",mode=\"redirect\"} 1\n",
+        "sluice_port_address{port=\"agents\",address=\"198.18.1.1/24\",state=\"duplicate\"} 1\n",
+        "sluice_port_address{port=\"agents\",address=\"198.18.1.1/24\",state=\"usable\"} 0\n"}) {
     EXPECT_NE(r.body.find(line), std::string::npos) << line;
   }
   EXPECT_TRUE(r.content_type.starts_with("application/openmetrics-text"));

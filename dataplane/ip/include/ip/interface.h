@@ -62,12 +62,16 @@ struct InterfaceConfig {
   std::vector<IpAddress> gateways;  // one per family; more are ignored
   std::uint16_t vlan = 0;           // 0: untagged
   std::uint16_t mtu = 1500;         // 1280..9000 where IPv6 is in use
+  std::uint8_t hop_limit = 64;      // TTL of what is sent (RFC 9293 MUST-49, RFC 1122 3.2.1.7)
   std::uint64_t secret[2] = {};     // table hashing and jitter
-  bool owner = true;                // announces the addresses, publishes what it learns
-  bool shared = false;              // other workers solicit from the same addresses
-  bool router = true;               // the R flag of neighbour advertisements
-  std::size_t neighbours = 1024;    // table capacity
-  std::size_t held_packets = 64;    // all unresolved neighbours together
+  // How often everybody is asked for our addresses, a second apart, before they are used (RFC 4862
+  // section 5.1, DupAddrDetectTransmits); 0: used at once.
+  std::uint8_t duplicate_probes = 1;
+  bool owner = true;              // checks and announces the addresses, publishes what it learns
+  bool shared = false;            // other workers solicit from the same addresses
+  bool router = true;             // the R flag of neighbour advertisements
+  std::size_t neighbours = 1024;  // table capacity
+  std::size_t held_packets = 64;  // all unresolved neighbours together
   std::uint32_t echo_per_second = 1000;
   std::uint32_t icmp_errors_per_second = 100;
   ReassemblyLimits reassembly;
@@ -109,6 +113,20 @@ struct NeighbourUpdate {
   bool reachable = false;  // confirmed just now, not merely heard of
 };
 
+// Of an address of ours. Only a usable one is answered for, received at, and sent from.
+enum class AddressState : std::uint8_t {
+  tentative,  // being asked for; not until start()
+  usable,
+  duplicate,  // another host has it; asked for again each minute
+};
+
+// The states of all, by bit; what is in neither set is tentative.
+struct AddressMask {
+  std::uint64_t usable = 0;
+  std::uint64_t duplicate = 0;
+  friend constexpr bool operator==(const AddressMask&, const AddressMask&) = default;
+};
+
 enum class NeighbourState : std::uint8_t { incomplete, reachable, stale, delay, probe, failed };
 
 class Interface {
@@ -118,7 +136,8 @@ class Interface {
   Interface(const Interface&) = delete;
   Interface& operator=(const Interface&) = delete;
 
-  // Announces our addresses: at start, and when the link comes back.
+  // Begins to check our addresses; announces them if they have been. At start, and when the link
+  // comes back.
   void start(Time now);
 
   InputResult input(ByteSpan frame, const packet::RxFlags& flags, Time now);
@@ -138,8 +157,11 @@ class Interface {
   // Sends it. Must follow each successful begin_l4().
   void end_l4();
 
-  // TCP made forward progress with this address: its neighbour needs no probe (RFC 4861 7.3.1).
+  // TCP made forward progress with this address: its neighbour needs no probe (RFC 4861 section
+  // 7.3.1). Cheap when it is said often.
   void confirm(const IpAddress& remote, Time now);
+  // TCP gets no answers from this address: its neighbour is probed (RFC 9293 section 3.8.3).
+  void doubt(const IpAddress& remote, Time now);
 
   // Timers. Call once per turn; cheap when nothing is due.
   void poll(Time now);
@@ -149,6 +171,15 @@ class Interface {
   std::optional<NeighbourUpdate> pop_update();
   void apply(const NeighbourUpdate& update, Time now);
 
+  // Our addresses: the configured ones in their order, then the link-local one if it was made here.
+  // At most 64.
+  std::size_t address_count() const;
+  const IpPrefix& address(std::size_t index) const;
+  AddressMask address_mask() const;
+  // Where `owner` is false: what the owner's mask says holds here too.
+  void follow(const AddressMask& owner);
+
+  // A usable address of ours.
   bool is_local(const IpAddress& address) const;
   // The address to speak from (longest common on-link prefix, else any of the family but
   // link-local); nothing if the family is not configured.

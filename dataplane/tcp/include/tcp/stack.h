@@ -69,6 +69,12 @@ class TransmitSink {
   // Sends what reserve() returned last. The checksum field holds zero; the sink fills it in, or
   // leaves it to the NIC. Must follow each successful reserve().
   virtual void commit() = 0;
+  // Hints about the path, as often as they come up. Something new was acknowledged: it works both
+  // ways (RFC 4861 section 7.3.1).
+  virtual void on_progress(const IpAddress& remote) { (void)remote; }
+  // Something had to be sent again, by us (a timer ran out) or by the peer (we had it already): it
+  // may be broken (RFC 9293 section 3.8.3, negative advice).
+  virtual void on_stall(const IpAddress& remote) { (void)remote; }
 
  protected:
   ~TransmitSink() = default;

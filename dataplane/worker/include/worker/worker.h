@@ -43,6 +43,15 @@ struct Listener {
 struct PortAddresses {
   std::vector<IpPrefix> addresses;
   std::vector<IpAddress> gateways;
+  std::uint8_t duplicate_probes = 0;  // ip::InterfaceConfig, like the next
+  std::uint8_t hop_limit = 64;
+};
+
+// Which of a port's addresses are in use (ip::AddressMask). Two words, each right by itself; who
+// reads them together sees a change of both within a turn.
+struct AddressBoard {
+  std::atomic<std::uint64_t> usable{0};     // worker 0: w, other workers and control: r
+  std::atomic<std::uint64_t> duplicate{0};  // worker 0: w, other workers and control: r
 };
 
 // What the owner of a port's neighbour table tells the other workers' replicas.
@@ -59,9 +68,10 @@ struct Shared {
   std::vector<std::unique_ptr<runtime::Waker>> wakers;  // one per worker
   // By worker, none for the first: worker 0 owns the neighbour tables and writes, the others read.
   std::vector<std::unique_ptr<runtime::SpscRing<NeighbourNews>>> neighbour_news;
-  std::vector<PortAddresses> addresses;  // by port index
-  std::uint16_t agents_port = 0;         // where listeners are unless they say otherwise
-  std::uint16_t tools_port = 0;          // where upstream connections leave from by default
+  std::vector<PortAddresses> addresses;                       // by port index
+  std::vector<std::unique_ptr<AddressBoard>> address_boards;  // by port index
+  std::uint16_t agents_port = 0;  // where listeners are unless they say otherwise
+  std::uint16_t tools_port = 0;   // where upstream connections leave from by default
   std::vector<Listener> listeners;
   std::uint64_t secret[2] = {};  // process-wide, from getrandom
   std::unique_ptr<runtime::Qsbr> qsbr;
