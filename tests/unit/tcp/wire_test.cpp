@@ -70,6 +70,48 @@ TEST(Options, Rfc7323_2_3_ShiftIsCapped) {
   EXPECT_EQ(o.window_scale, 14);
 }
 
+// RFC 9293 section 3.1, MUST-64: options begin at any octet.
+TEST(Options, AnyAlignment) {
+  for (std::size_t shift = 0; shift < 8; ++shift) {
+    std::vector<std::uint8_t> bytes(shift, 1);
+    for (const int b : {8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 2, 4, 5, 0xb4, 3, 3, 7, 4, 2}) {
+      bytes.push_back(static_cast<std::uint8_t>(b));
+    }
+    Options o;
+    EXPECT_TRUE(parse_options(bytes, o)) << shift;
+    EXPECT_EQ(o.timestamp, 0x01020304u);
+    EXPECT_EQ(o.timestamp_echo, 0x05060708u);
+    EXPECT_EQ(o.mss, 1460);
+    EXPECT_EQ(o.window_scale, 7);
+    EXPECT_TRUE(o.sack_permitted);
+  }
+}
+
+// MUST-68 and MUST-69: each option but end and no-operation has a length, and what fills up the
+// last word is no-operation or zero.
+TEST(Header, OptionsHaveLengthsAndPaddingIsZero) {
+  Outgoing out;
+  out.options.has_window_scale = true;
+  out.options.window_scale = 7;
+  out.options.sack_permitted = true;
+  std::vector<std::uint8_t> bytes(out.header_length(), 0x77);
+  write_header(out, bytes);
+  std::size_t kinds = 0;
+  std::size_t at = 20;
+  while (at < bytes.size() && bytes[at] != 0) {
+    if (bytes[at] == 1) {
+      ++at;
+      continue;
+    }
+    ++kinds;
+    ASSERT_LT(at + 1, bytes.size());
+    ASSERT_GE(bytes[at + 1], 2);
+    at += bytes[at + 1];
+  }
+  EXPECT_EQ(kinds, 2u);
+  for (; at < bytes.size(); ++at) EXPECT_EQ(bytes[at], 0);
+}
+
 TEST(Options, SackBlocks) {
   Options o;
   EXPECT_TRUE(parse({1, 1, 5, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 9}, o));
