@@ -82,7 +82,7 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   tcp::Stack tcp_;
   std::array<port::Packet, port::Port::kBurst> received_;
   std::size_t received_count_ = 0;
-  Time now_;  // of this turn
+  Time now_;                   // of this turn
   ip::AddressMask addresses_;  // as last shared
   bool addresses_changed_ = true;
   std::vector<std::uint8_t> rebuilt_;  // a frame on its way to another worker
