@@ -1,5 +1,5 @@
-// Step 5, ESTABLISHED: acknowledgements, the send window, SACK (RFC 2018, 2883), loss recovery with
-// SACK (RFC 6675) and without (RFC 6582), round-trip times (RFC 6298, RFC 7323).
+// Step 5, ESTABLISHED: acknowledgements, the send window, SACK (RFC 2018, 2883), round-trip times
+// (RFC 6298, RFC 7323). What follows from losses is in recovery.cpp.
 
 #include <algorithm>
 
@@ -7,15 +7,11 @@
 
 namespace sluice::tcp {
 
-namespace {
-constexpr std::uint8_t kDupThresh = 3;  // RFC 5681 section 3.2, RFC 6675 section 2
-}
-
 void Stack::Impl::process_ack(Pcb& p, const Segment& s) {
-  const std::uint32_t in_flight =
-      distance(p.snd_una, later(p.snd_una, p.snd_nxt)) - p.sacked(p.snd_una, p.snd_nxt);
-  const bool sack_news = p.sack && s.options.sack_count > 0 && take_sack(p, s);
-  const bool advanced = s.ack > p.snd_una;
+  AckNews news;
+  news.in_flight = p.sent.in_flight();
+  news.highest = p.rack.highest();
+  news.acked = s.ack > p.snd_una ? distance(p.snd_una, s.ack) : 0;
   const bool window_changed = s.ack >= p.snd_una && update_window(p, s);
   if (p.persisting) {
     // The peer lives: a closed window is no reason to give up (RFC 9293 section 3.8.6.1), as long
@@ -26,35 +22,29 @@ void Stack::Impl::process_ack(Pcb& p, const Segment& s) {
       p.timeouts = 0;
       p.rtt.forget_back_off();
       disarm(p, kRetransmit);
-      rewind(p);
+      want_output(p);
     }
   }
-  if (advanced) {
-    acknowledge(p, s, in_flight);
-  } else {
+  if (news.acked > 0) acknowledge(p, s, news);
+  if (p.sack && s.options.sack_count > 0) take_sack(p, s, news);
+  if (news.acked == 0) {
     // RFC 5681 section 2: a duplicate ACK has all five properties; with SACK (RFC 6675 section 2)
     // it is one that reports something new.
-    const bool duplicate =
-        p.sack ? sack_news
+    news.duplicate =
+        p.sack ? news.delivered > 0
                : s.ack == p.snd_una && s.length() == 0 && p.outstanding() > 0 && !window_changed;
-    if (duplicate) {
+    news.plain_duplicate = s.ack == p.snd_una && s.length() == 0 && s.options.sack_count == 0;
+    if (news.duplicate) {
       ++stats.tcp_dup_acks_in;
       ++p.estats.dup_acks_in;
       if (p.dup_acks < 255) ++p.dup_acks;
-      if (p.recovering && !p.sack) p.congestion.inflate(send_mss(p));
     }
   }
-  if (!p.recovering && !p.persisting && p.outstanding() > 0 &&
-      (!p.recover_valid || p.snd_una > p.recover) &&
-      (p.dup_acks >= kDupThresh || first_is_lost(p))) {
-    enter_recovery(p);
-  }
-  if (p.has_unsent() || p.recovering) want_output(p);
+  after_ack(p, news);
+  if (p.has_unsent() || p.sent.lost() > 0 || p.recovery == Recovery::fast) want_output(p);
 }
 
-void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight) {
-  const std::uint32_t acked = distance(p.snd_una, s.ack);
-  sample_rtt(p, s);
+void Stack::Impl::acknowledge(Pcb& p, const Segment& s, AckNews& news) {
   const Seq data_end = p.data_end();
   const std::uint32_t data =
       s.ack > p.snd_base ? distance(p.snd_base, earlier(s.ack, data_end)) : 0;
@@ -63,54 +53,51 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, std::uint32_t in_flight)
   p.estats.thru_octets_acked += data;
   p.snd_una = s.ack;
   p.snd_nxt = later(p.snd_nxt, p.snd_una);
-  p.high_rxt = later(p.high_rxt, p.snd_una);
-  if (p.scoreboard) p.scoreboard->shift(acked);
+  news.delivered +=
+      p.sent.acknowledge(s.ack, [&](const SentSegment& x) { delivered(p, s, x, news); });
+  sample_rtt(p, s, news);
   p.timeouts = 0;
   p.stuck_since = kNever;
   sink.on_progress(p.key.remote);
-  if (p.recovering) {
-    if (p.snd_una >= p.recover) {
-      // At the recovery point recovery ends, whatever SACK ranges are left.
-      p.recovering = false;
-      // RFC 6582 section 3.2 step 2: without SACK, duplicates of what is acknowledged now may be
-      // echoes of needless retransmissions.
-      p.recover_valid = !p.sack;
-      p.dup_acks = 0;
-      if (!p.sack) p.congestion.end_recovery(distance(p.snd_una, p.snd_nxt));
-      note(p, Happened::recovered, p.congestion.window());
-    } else if (!p.sack) {
-      // RFC 6582 section 3.2 step 3: a partial acknowledgement names the next hole.
-      p.retransmit_first = true;
-      p.congestion.deflate(acked);
-    }
-  } else {
-    p.dup_acks = 0;
-    // RFC 3465 section 2.3: what a timeout made us send again may have arrived long ago.
-    const bool repeated = p.recover_valid && p.snd_una <= p.recover;
-    if (p.recover_valid && p.snd_una > p.recover) p.recover_valid = false;
-    p.congestion.on_ack({.now = now,
-                         .bytes = repeated ? std::min(acked, send_mss(p)) : acked,
-                         .in_flight = in_flight,
-                         .una = p.snd_una,
-                         .nxt = p.snd_nxt,
-                         .rtt = echoed_rtt(p, s),
-                         .srtt = p.rtt.srtt()});
-  }
   // RFC 6298 (5.2), (5.3).
   if (p.snd_una == p.snd_max) {
     disarm(p, kRetransmit);
     p.timing = false;
-    if (p.scoreboard) p.scoreboard->clear();
   } else if (!p.persisting) {
     arm(p, kRetransmit, now + p.rtt.rto());
   }
   notify_writer(p);
 }
 
-void Stack::Impl::sample_rtt(Pcb& p, const Segment& s) {
+// One more segment has arrived at the peer.
+void Stack::Impl::delivered(Pcb& p, const Segment& s, const SentSegment& x, AckNews& news) {
+  const bool earlier_one =
+      x.retransmitted && p.timestamps && s.options.has_timestamps &&
+      static_cast<std::int32_t>(s.options.timestamp_echo - timestamp_at(p.ts_offset, x.sent)) < 0;
+  p.rack.delivered(x, now, news.highest, earlier_one);
+  if (x.retransmitted) {
+    news.resent = true;
+  } else {
+    news.original_sent = std::max(news.original_sent, x.sent);
+  }
+}
+
+// `news` is of the cumulative acknowledgement alone so far.
+void Stack::Impl::sample_rtt(Pcb& p, const Segment& s, AckNews& news) {
   if (p.timing && s.ack > p.timed_seq) {
     p.timing = false;
     take_rtt(p, now - p.timed_at);
+    return;
+  }
+  // Karn: not if one of them was sent twice. Without SACK what follows a hole may have arrived long
+  // before the hole was filled.
+  if (news.original_sent > Time::min() && !news.resent &&
+      (p.sack || p.recovery == Recovery::none)) {
+    news.rtt = std::max(now - news.original_sent, Micros{1});
+    p.sampled_since_probe = true;
+    if (s.ack <= p.timed_seq) return;
+    p.timed_seq = p.snd_max;
+    take_rtt(p, news.rtt);
     return;
   }
   // The echoed timestamp tells which transmission was answered (RFC 7323 section 4.1), so it serves
@@ -124,15 +111,14 @@ void Stack::Impl::sample_rtt(Pcb& p, const Segment& s) {
     p.rtt.forget_back_off();
     return;
   }
-  if (const Micros rtt = echoed_rtt(p, s); rtt > Micros{0}) take_rtt(p, rtt);
-}
-
-// What the echoed timestamp tells, to the millisecond; zero if nothing.
-Micros Stack::Impl::echoed_rtt(const Pcb& p, const Segment& s) const {
-  if (!p.timestamps || !s.options.has_timestamps || s.options.timestamp_echo == 0) return Micros{0};
   const auto ms =
       static_cast<std::int32_t>(timestamp_clock(p.ts_offset) - s.options.timestamp_echo);
-  return ms >= 0 && ms < 120'000 ? Micros{std::int64_t{ms} * 1000 + 500} : Micros{0};
+  if (ms >= 0 && ms < 120'000) take_rtt(p, Micros{std::int64_t{ms} * 1000 + 500});
+}
+
+void Stack::Impl::sample_handshake(Pcb& p, const Segment& s) {
+  AckNews nothing;
+  sample_rtt(p, s, nothing);
 }
 
 // RFC 9293 section 3.10.7.4: only from a segment that is not older than the one used last. True if
@@ -152,55 +138,28 @@ bool Stack::Impl::update_window(Pcb& p, const Segment& s) {
   return p.snd_wnd != before;
 }
 
-// True if the segment reports something that was not known.
-bool Stack::Impl::take_sack(Pcb& p, const Segment& s) {
-  bool news = false;
-  for (std::uint8_t i = 0; i < s.options.sack_count; ++i) {
-    ++stats.tcp_sack_blocks_in;
-    ++p.estats.sack_blocks_rcvd;
-    const SackBlock& b = s.options.sack[i];
-    // Below the cumulative ACK it reports a duplicate (RFC 2883); beyond what was sent it is bogus.
-    if (b.start < later(p.snd_una, s.ack) || b.end > p.snd_max || b.start >= b.end) continue;
-    if (!p.scoreboard) p.scoreboard = std::make_unique<IntervalSet>();
-    news |= p.scoreboard->add(distance(p.snd_una, b.start), distance(p.snd_una, b.end)) ==
-            IntervalSet::Added::fresh;
+void Stack::Impl::take_sack(Pcb& p, const Segment& s, AckNews& news) {
+  const Options& o = s.options;
+  stats.tcp_sack_blocks_in += o.sack_count;
+  p.estats.sack_blocks_rcvd += o.sack_count;
+  // RFC 2883 section 4: a duplicate is reported first, and lies below the cumulative ACK or within
+  // the second block.
+  const SackBlock& first = o.sack[0];
+  if (first.start < first.end &&
+      (first.end <= s.ack ||
+       (o.sack_count > 1 && o.sack[1].start <= first.start && first.end <= o.sack[1].end))) {
+    ++stats.tcp_dsacks_in;
+    news.dsack = true;
+    news.dsack_start = first.start;
+    news.dsack_end = first.end;
   }
-  return news;
-}
-
-// RFC 6675 section 4, IsLost(snd_una): three ranges, or more than two segments, beyond it.
-bool Stack::Impl::first_is_lost(const Pcb& p) const {
-  if (!p.scoreboard || p.scoreboard->empty()) return false;
-  return p.scoreboard->count() >= kDupThresh ||
-         p.scoreboard->total() > (kDupThresh - 1u) * send_mss(p);
-}
-
-void Stack::Impl::enter_recovery(Pcb& p) {
-  ++stats.tcp_fast_retransmits;
-  ++p.estats.fast_retran;
-  const std::uint32_t in_flight = distance(p.snd_una, p.snd_nxt);
-  p.recovering = p.recover_valid = true;
-  p.recover = p.snd_max;
-  p.high_rxt = p.snd_una;
-  p.retransmit_first = true;
-  p.timing = false;  // Karn
-  p.congestion.on_loss(in_flight);
-  note(p, Happened::recovery, p.congestion.window());
-  if (!p.sack) p.congestion.inflate(kDupThresh * send_mss(p));
-  arm(p, kRetransmit, now + p.rtt.rto());
-  want_output(p);
-}
-
-// What was sent counts as lost, or as never sent. What the peer said it has is forgotten too: it
-// may have thrown it away (RFC 2018 section 8).
-void Stack::Impl::rewind(Pcb& p) {
-  p.snd_nxt = p.high_rxt = p.snd_una;
-  p.recovering = false;
-  p.retransmit_first = false;
-  p.dup_acks = 0;
-  p.timing = false;
-  if (p.scoreboard) p.scoreboard->clear();
-  want_output(p);
+  for (std::uint8_t i = 0; i < o.sack_count; ++i) {
+    const SackBlock& b = o.sack[i];
+    // Below the cumulative ACK it is old; beyond what was sent it is bogus.
+    if (b.start < p.snd_una || b.end > p.snd_max || b.start >= b.end) continue;
+    news.delivered +=
+        p.sent.sack(b.start, b.end, [&](const SentSegment& x) { delivered(p, s, x, news); });
+  }
 }
 
 }  // namespace sluice::tcp

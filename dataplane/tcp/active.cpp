@@ -13,8 +13,8 @@ Seq Stack::Impl::initial_sequence(const FlowKey& key) const {
 
 // Milliseconds plus an offset that depends on the tuple only: monotonic for successive connections
 // of one tuple, as RFC 6191 needs, and telling nothing about uptime.
-std::uint32_t Stack::Impl::timestamp_clock(std::uint32_t offset) const {
-  return static_cast<std::uint32_t>(now.time_since_epoch().count() / 1000) + offset;
+std::uint32_t Stack::Impl::timestamp_at(std::uint32_t offset, Time time) {
+  return static_cast<std::uint32_t>(time.time_since_epoch().count() / 1000) + offset;
 }
 
 // RFC 6056 section 3.3.4, double-hash: successive ports to one peer look unrelated, and counters
@@ -82,7 +82,7 @@ Connection* Stack::Impl::connect(const IpAddress& local, const Endpoint& remote,
   enter(*p, State::syn_sent);
   p->iss = initial_sequence(key);
   p->ts_offset = timestamp_offset(key);
-  p->snd_una = p->snd_nxt = p->snd_max = p->recover = p->high_rxt = p->iss;
+  p->snd_una = p->snd_nxt = p->snd_max = p->recover = p->iss;
   p->snd_base = p->iss + 1;
   p->syn_due = true;
   arm(*p, kLifetime, now + (timeout > Micros{0} ? timeout : config.connect_timeout));

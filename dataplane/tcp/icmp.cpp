@@ -35,11 +35,9 @@ void Stack::Impl::icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard,
     p.path_mtu = next_hop_mtu;
     if (!p.synchronized()) return;
     p.congestion.set_mss(send_mss(p));
-    // Cut anew and sent again, without taking it for congestion.
-    disarm(p, kRetransmit);
-    rewind(p);
-    p.recover = p.snd_max;
-    p.recover_valid = true;
+    // What was too large is cut anew and sent again, without taking it for congestion.
+    p.sent.lose_larger(send_mss(p));
+    if (p.sent.lost() > 0) resend_lost(p);
     return;
   }
   note(p, Happened::icmp_error, hard ? 1 : 0);

@@ -5,7 +5,10 @@
 // input.cpp: segment arrives, RFC 9293 section 3.10.7, in its order
 // passive.cpp: listeners and the SYN cache
 // active.cpp: connect(), ports, ISN
-// ack.cpp: step 5, acknowledgements, SACK, loss recovery
+// ack.cpp: step 5, acknowledgements, SACK, round-trip times
+// recovery.cpp: what is lost, and loss recovery
+// tail_probe.cpp: tail loss probes
+// retransmit.cpp: sending again
 // receive.cpp: step 7, text and window
 // output.cpp: what to send when; building segments
 // timers.cpp: what to do when time is up
@@ -66,6 +69,20 @@ constexpr std::uint32_t micros32(Micros t) {
   return static_cast<std::uint32_t>(std::clamp<std::int64_t>(t.count(), 0, UINT32_MAX));
 }
 constexpr std::uint32_t millis32(Micros t) { return micros32(t / 1000); }
+// What one acknowledgement says that was not known.
+struct AckNews {
+  std::uint32_t in_flight = 0;      // before it
+  std::uint32_t acked = 0;          // SND.UNA moved so far
+  std::uint32_t delivered = 0;      // sequence numbers that arrived, in order or not
+  Seq highest;                      // RACK.fack before it
+  bool duplicate = false;           // a duplicate ACK
+  bool plain_duplicate = false;     // one that carries no SACK block
+  bool resent = false;              // it acknowledges something that was sent more than once
+  Time original_sent{Time::min()};  // latest first transmission of what it acknowledges
+  Micros rtt{0};                    // the round-trip time it shows; zero if it shows none
+  bool dsack = false;               // a duplicate arrived at the peer (RFC 2883)
+  Seq dsack_start, dsack_end;
+};
 
 // What a SYN and our answer have settled.
 struct Handshake {
@@ -142,6 +159,7 @@ struct Stack::Impl {
   bool reserve(ByteRing& ring, std::size_t bytes, bool beyond_limit = false);
   bool reserve_for_sending(ByteRing& ring, std::size_t bytes);
   void release(ByteRing& ring);
+  void release(SentSegments& sent);
   // Three steps: nothing grows and nothing is kept out of order; no new connections; half-open ones
   // are shed, the oldest first. What is established goes on at each.
   bool under_pressure() const { return memory > config.memory_limit / 4 * 3; }
@@ -155,7 +173,8 @@ struct Stack::Impl {
 
   // -- active.cpp
   Seq initial_sequence(const FlowKey& key) const;
-  std::uint32_t timestamp_clock(std::uint32_t offset) const;
+  static std::uint32_t timestamp_at(std::uint32_t offset, Time time);
+  std::uint32_t timestamp_clock(std::uint32_t offset) const { return timestamp_at(offset, now); }
   std::uint32_t timestamp_offset(const FlowKey& key) const {
     return static_cast<std::uint32_t>(secret_hash(key, Purpose::timestamp_offset));
   }
@@ -197,15 +216,38 @@ struct Stack::Impl {
 
   // -- ack.cpp
   void process_ack(Pcb& pcb, const Segment& s);
-  void acknowledge(Pcb& pcb, const Segment& s, std::uint32_t in_flight);
-  void sample_rtt(Pcb& pcb, const Segment& s);
-  Micros echoed_rtt(const Pcb& pcb, const Segment& s) const;
+  void acknowledge(Pcb& pcb, const Segment& s, AckNews& news);
+  void delivered(Pcb& pcb, const Segment& s, const SentSegment& segment, AckNews& news);
+  void sample_rtt(Pcb& pcb, const Segment& s, AckNews& news);
+  void sample_handshake(Pcb& pcb, const Segment& s);
   bool update_window(Pcb& pcb, const Segment& s);
-  bool take_sack(Pcb& pcb, const Segment& s);
-  void enter_recovery(Pcb& pcb);
-  bool first_is_lost(const Pcb& pcb) const;
-  void rewind(Pcb& pcb);  // everything from snd_una counts as unsent
+  void take_sack(Pcb& pcb, const Segment& s, AckNews& news);
   void notify_writer(Pcb& pcb);
+
+  // -- recovery.cpp
+  void after_ack(Pcb& pcb, const AckNews& news);
+  Micros reordering_window(const Pcb& pcb) const;
+  bool detect_losses(Pcb& pcb);
+  void loss_detection_timeout(Pcb& pcb);
+  void enter_recovery(Pcb& pcb, const AckNews& news);
+  void grow_window(Pcb& pcb, const AckNews& news, std::uint32_t acked);
+  void during_recovery(Pcb& pcb, const AckNews& news, bool more_lost);
+  void end_recovery(Pcb& pcb);
+  void resend_lost(Pcb& pcb);
+  void lose_after_timeout(Pcb& pcb);
+  bool room_for_record(Pcb& pcb);
+
+  // -- tail_probe.cpp
+  void schedule_tail_probe(Pcb& pcb);
+  void tail_probe_timeout(Pcb& pcb);
+  bool send_tail_probe(Pcb& pcb);
+  void tail_probe_answered(Pcb& pcb, const AckNews& news);
+  void end_tail_probe(Pcb& pcb);
+
+  // -- retransmit.cpp
+  bool retransmit_lost(Pcb& pcb, std::uint32_t& budget);
+  bool send_again(Pcb& pcb, Seq start, std::uint32_t length);
+  bool rescue(Pcb& pcb);
 
   // -- receive.cpp
   void process_text(Pcb& pcb, const Segment& s);
@@ -224,7 +266,7 @@ struct Stack::Impl {
   bool output(Pcb& pcb);                         // false: the sink is full
   bool output_control(Pcb& pcb);
   bool output_data(Pcb& pcb, std::uint32_t budget);
-  bool output_recovery(Pcb& pcb, std::uint32_t& budget);
+  bool send_new(Pcb& pcb, std::uint32_t length, bool fin);
   bool send_segment(Pcb& pcb, Seq seq, std::uint32_t length, std::uint8_t flags);
   bool send_ack(Pcb& pcb);
   bool send_syn(Pcb& pcb);

@@ -142,7 +142,7 @@ void Stack::Impl::in_syn_sent(Pcb& p, const Segment& s) {
     return;
   }
   // Karn: which SYN it answers cannot be told, not even from the echo.
-  if (p.timeouts == 0) sample_rtt(p, s);
+  if (p.timeouts == 0) sample_handshake(p, s);
   p.snd_una = s.ack;
   p.snd_nxt = later(p.snd_nxt, p.snd_una);
   disarm(p, kRetransmit);
@@ -177,7 +177,7 @@ void Stack::Impl::establish(Pcb& p) {
   p.congestion.start(send_mss(p), p.timeouts > 0);
   p.timeouts = 0;
   p.stuck_since = kNever;
-  p.recover = p.high_rxt = p.snd_una;
+  p.recover = p.snd_una;
   disarm(p, kLifetime);
   if (p.keepalive) arm(p, kKeepalive, now + config.keepalive_idle);
   if (!p.accepting) {
@@ -316,7 +316,7 @@ bool Stack::Impl::check_ack(Pcb& p, const Segment& s) {
       refuse(s);
       return false;
     }
-    sample_rtt(p, s);
+    sample_handshake(p, s);
     p.snd_una = p.iss + 1;
     p.snd_nxt = later(p.snd_nxt, p.snd_una);
     disarm(p, kRetransmit);

@@ -15,18 +15,8 @@ std::uint16_t headers(const IpAddress& remote) { return remote.is_v4() ? kHeader
 // A sequence number the peer finds in its window: the highest sent, unless the window was taken
 // back.
 Seq acceptable_seq(const Pcb& p) {
-  return p.persisting ? p.snd_nxt : earlier(p.snd_max, p.snd_una + p.snd_wnd);
-}
-
-// RFC 6675 section 4, IsLost(): octets below this with enough SACKed beyond them.
-Seq lost_below(const Pcb& p, std::uint32_t mss) {
-  std::uint32_t bytes = 0;
-  for (std::size_t i = p.scoreboard->count(), ranges = 1; i-- > 0; ++ranges) {
-    const Interval& r = (*p.scoreboard)[i];
-    bytes += r.end - r.start;
-    if (ranges >= 3 || bytes > 2 * mss) return p.snd_una + r.start;
-  }
-  return p.snd_una;
+  if (p.persisting) return p.sent.empty() ? p.snd_nxt : p.snd_una;
+  return earlier(p.snd_max, p.snd_una + p.snd_wnd);
 }
 
 }  // namespace
@@ -48,9 +38,11 @@ bool Stack::Impl::output(Pcb& p) {
   if (p.syn_due && !send_syn(p)) return false;
   if (p.phase == State::syn_sent || p.phase == State::closed) return true;
   if (!output_control(p)) return false;
+  const Seq before = p.snd_nxt;
   if (p.phase != State::syn_received && !output_data(p, kSegmentsPerTurn)) return false;
   if (p.ack_now && !send_ack(p)) return false;
   if (p.phase != State::syn_received) arm_after_output(p);
+  if (p.snd_nxt != before && !p.probing_tail) schedule_tail_probe(p);
   return true;
 }
 
@@ -80,134 +72,62 @@ bool Stack::Impl::output_control(Pcb& p) {
 }
 
 bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
-  if ((p.recovering || p.retransmit_first) && !output_recovery(p, budget)) return false;
-  if (p.recovering && p.sack) return true;
+  if (p.persisting) return true;
+  if (p.tail_probe_due && !send_tail_probe(p)) return false;
+  if (!retransmit_lost(p, budget)) return false;
+  if (p.sent.lost() > 0) return true;
   if (p.outstanding() == 0 && p.has_unsent()) {
     p.congestion.on_idle(now, now - p.last_sent > p.rtt.rto());
   }
-  while (p.has_unsent() && !p.persisting) {
+  while (p.has_unsent()) {
     if (budget-- == 0) {
       want_output(p);
       break;
     }
     const Seq end = p.data_end();
-    std::uint32_t length = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
-    const bool again = p.snd_nxt < p.snd_max;
-    if (again && p.scoreboard && !p.scoreboard->empty()) {
-      // After a timeout: what the peer has reported since need not go again.
-      const Interval hole =
-          p.scoreboard->hole(distance(p.snd_una, p.snd_nxt), distance(p.snd_una, p.snd_max));
-      if (p.snd_una + hole.start != p.snd_nxt) {
-        p.snd_nxt = p.snd_una + hole.start;
-        continue;
-      }
-      length = std::min(length, hole.end - hole.start);
-    }
+    const std::uint32_t unsent = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
     const std::uint32_t mss = send_mss(p);
-    length = std::min(length, mss);
+    std::uint32_t length = std::min(unsent, mss);
     const Seq edge = p.snd_una + p.snd_wnd;
     const std::uint32_t room = edge > p.snd_nxt ? distance(p.snd_nxt, edge) : 0;
     if (length > room) {
-      // Sender's silly window avoidance, section 3.8.6.2.1. A retransmission takes what there is.
+      // Sender's silly window avoidance, section 3.8.6.2.1. What a probe has sent already goes
+      // again as far as there is room.
       if (room == 0) break;
-      if (room < p.max_snd_wnd / 2 && !p.override_sws && !again) break;
+      if (room < p.max_snd_wnd / 2 && !p.override_sws && p.snd_nxt == p.snd_max) break;
       length = room;
     }
-    const bool fin = p.fin_queued && p.snd_nxt + length == end && length < room;
+    const bool fin = p.fin_queued && length == unsent && length < room;
     if (length == 0 && !fin) break;
-    const std::uint32_t in_flight = distance(p.snd_una, p.snd_nxt) - p.sacked(p.snd_una, p.snd_nxt);
+    const std::uint32_t in_flight = p.sent.in_flight();
     // RFC 3042: the first two duplicates let one segment each go; with SACK they leave in_flight.
     const std::uint32_t limited =
-        !p.sack && !p.recovering ? std::min<std::uint32_t>(p.dup_acks, 2) * mss : 0;
+        !p.sack && p.recovery == Recovery::none ? std::min<std::uint32_t>(p.dup_acks, 2) * mss : 0;
     if (in_flight > 0 && length > 0 && in_flight + length > p.congestion.window() + limited) break;
-    if (!send_segment(p, p.snd_nxt, length, static_cast<std::uint8_t>(kAck | (fin ? kFin : 0)))) {
-      return false;
-    }
-    p.snd_nxt = p.snd_nxt + length + (fin ? 1u : 0u);
-    p.snd_max = later(p.snd_max, p.snd_nxt);
+    if (!room_for_record(p)) break;
+    if (!send_new(p, length, fin)) return false;
   }
   p.override_sws = false;
-  return true;
+  return rescue(p);
 }
 
-// The retransmissions of fast recovery and, with SACK, everything sent meanwhile: RFC 6675 section
-// 5 (C) with NextSeg() rules 1 to 3.
-bool Stack::Impl::output_recovery(Pcb& p, std::uint32_t& budget) {
-  const Seq end = p.data_end();
-  const std::uint32_t mss = send_mss(p);
-  static const IntervalSet kNothing;
-  const auto resend = [&](Seq from) {
-    const IntervalSet& have = p.scoreboard ? *p.scoreboard : kNothing;
-    const Interval hole = have.hole(distance(p.snd_una, from), distance(p.snd_una, p.snd_max));
-    const Seq seq = p.snd_una + hole.start;
-    const std::uint32_t text = seq < end ? distance(seq, end) : 0;
-    const std::uint32_t length = std::min({mss, hole.end - hole.start, text});
-    // The FIN is part of what was sent only if it was sent.
-    const bool fin =
-        p.fin_queued && seq + length == end && p.snd_max > end && hole.end - hole.start > length;
-    if (length == 0 && !fin) return true;
-    if (!send_segment(p, seq, length, static_cast<std::uint8_t>(kAck | (fin ? kFin : 0)))) {
-      return false;
-    }
-    p.high_rxt = later(p.high_rxt, seq + length + (fin ? 1u : 0u));
-    return true;
-  };
-  if (p.retransmit_first) {
-    // Exempt from the congestion window: it is what the peer waits for.
-    if (!resend(p.snd_una)) return false;
-    p.retransmit_first = false;
-    if (budget > 0) --budget;
-  }
-  if (!p.sack || !p.recovering || !p.scoreboard) return true;
-  const auto unsacked = [&](Seq from, Seq to) {
-    return from < to ? distance(from, to) - p.sacked(from, to) : 0;
-  };
-  const Seq lost = lost_below(p, mss);
-  std::uint32_t pipe = unsacked(p.snd_una, p.high_rxt) + unsacked(lost, p.snd_nxt);
-  while (pipe + mss <= p.congestion.window()) {
-    if (budget == 0) {
-      want_output(p);
-      break;
-    }
-    --budget;
-    const Interval hole =
-        p.scoreboard->hole(distance(p.snd_una, p.high_rxt), distance(p.snd_una, p.snd_max));
-    const Seq next = p.snd_una + hole.start;
-    const bool any_hole = !p.scoreboard->empty() && hole.start < p.scoreboard->back().start;
-    const Seq edge = p.snd_una + p.snd_wnd;
-    const std::uint32_t unsent = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
-    const std::uint32_t room = edge > p.snd_nxt ? distance(p.snd_nxt, edge) : 0;
-    const std::uint32_t fresh = std::min({mss, unsent, room});
-    const bool fin = p.fin_queued && p.snd_nxt + fresh == end && fresh < room && unsent == fresh;
-    if (any_hole && next < lost) {  // rule 1
-      const Seq before = p.high_rxt;
-      if (!resend(next)) return false;
-      if (p.high_rxt == before) break;
-      pipe += distance(next, p.high_rxt);
-    } else if ((fresh > 0 && (fresh == mss || fresh == unsent)) || fin) {  // rule 2
-      if (!send_segment(p, p.snd_nxt, fresh, static_cast<std::uint8_t>(kAck | (fin ? kFin : 0)))) {
-        return false;
-      }
-      p.snd_nxt = p.snd_nxt + fresh + (fin ? 1u : 0u);
-      p.snd_max = later(p.snd_max, p.snd_nxt);
-      pipe += fresh;
-      if (fresh == 0) break;
-    } else if (any_hole) {  // rule 3
-      const Seq before = p.high_rxt;
-      if (!resend(next)) return false;
-      if (p.high_rxt == before) break;
-      pipe += distance(next, p.high_rxt);
-    } else {
-      break;
-    }
-  }
+// The next `length` octets, and the FIN. There is room for their record. False: the sink is full.
+bool Stack::Impl::send_new(Pcb& p, std::uint32_t length, bool fin) {
+  const auto flags = static_cast<std::uint8_t>(kAck | (fin ? kFin : 0));
+  if (!send_segment(p, p.snd_nxt, length, flags)) return false;
+  const auto sequence = static_cast<std::uint16_t>(length + (fin ? 1u : 0u));
+  p.sent.push(p.snd_nxt, sequence, now, p.snd_nxt < p.snd_max);
+  p.prr.sent(sequence);
+  p.snd_nxt = p.snd_nxt + sequence;
+  p.snd_max = later(p.snd_max, p.snd_nxt);
   return true;
 }
 
 // Retransmission or persist: whatever is out or cannot go out must be watched by exactly one timer.
 void Stack::Impl::arm_after_output(Pcb& p) {
   const bool waits_for_window =
-      p.has_unsent() && p.snd_nxt == p.snd_una && (p.persisting || p.outstanding() == 0);
+      (p.has_unsent() && p.outstanding() == 0) ||
+      (p.persisting && (p.has_unsent() || !p.sent.empty()) && p.snd_wnd == 0);
   if (waits_for_window) {
     if (!p.persisting) {
       p.persisting = true;
@@ -245,13 +165,6 @@ bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8
   }
   stats.tcp_data_octets_out += length;
   count_sent(p, length, o.repeated);
-  if (o.repeated) {
-    p.timing = false;
-  } else if (!p.timing && length + fin > 0) {
-    p.timing = true;
-    p.timed_seq = seq;
-    p.timed_at = now;
-  }
   // RFC 6298 (5.1): started with the first segment outstanding, not moved by those that follow.
   if (!armed(p, kRetransmit)) arm(p, kRetransmit, now + p.rtt.rto());
   p.last_sent = now;
@@ -322,20 +235,19 @@ bool Stack::Impl::send_syn(Pcb& p) {
   return true;
 }
 
-// RFC 9293 section 3.8.6.1: one octet of what comes next (or the FIN). It counts as sent only for
-// the purpose of being acknowledged: snd_nxt stays.
+// RFC 9293 section 3.8.6.1: one octet of what the peer waits for (or the FIN). If it was not sent
+// before, it counts as sent only for the purpose of being acknowledged: snd_nxt stays.
 bool Stack::Impl::send_probe(Pcb& p) {
-  const bool text = p.snd_nxt < p.data_end();
+  const Seq seq = p.sent.empty() ? p.snd_nxt : p.snd_una;
+  const bool text = seq < p.data_end();
   if (!text && !p.fin_queued) return true;
   ++stats.tcp_zero_window_probes;
   note(p, Happened::window_probe, p.timeouts);
   disarm(p, kRetransmit);
-  if (!send_segment(p, p.snd_nxt, text ? 1 : 0,
-                    static_cast<std::uint8_t>(kAck | (text ? 0 : kFin)))) {
+  if (!send_segment(p, seq, text ? 1 : 0, static_cast<std::uint8_t>(kAck | (text ? 0 : kFin)))) {
     return false;
   }
-  p.snd_max = later(p.snd_max, p.snd_nxt + 1);
-  p.timing = false;
+  p.snd_max = later(p.snd_max, seq + 1);
   return true;
 }
 

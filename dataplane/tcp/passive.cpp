@@ -274,7 +274,7 @@ Pcb* Stack::Impl::begin_passive(const Handshake& from) {
   p->passive = p->accepting = true;
   p->listener_id = from.listener_id;
   p->iss = from.iss;
-  p->snd_una = p->recover = p->high_rxt = from.iss;
+  p->snd_una = p->recover = from.iss;
   p->snd_nxt = p->snd_max = p->snd_base = from.iss + 1;
   p->irs = from.irs;
   p->rcv_nxt = p->last_ack_sent = from.irs + 1;

@@ -13,7 +13,10 @@
 #include "base/timer_wheel.h"
 #include "congestion.h"
 #include "interval_set.h"
+#include "prr.h"
+#include "rack.h"
 #include "rtt.h"
+#include "sent_segments.h"
 #include "seq.h"
 #include "tcp/stack.h"
 #include "telemetry/connection_record.h"
@@ -26,12 +29,26 @@ struct DirectTag {};  // holds payload that lies in a packet buffer until end_tu
 
 // What a connection waits for. All share one node in the wheel, armed at the earliest.
 enum Timer : std::uint8_t {
-  kRetransmit,  // retransmission, or persist when `persisting`: never both
+  kLossDetection,  // before the retransmission timer: see LossTimer
+  kRetransmit,     // retransmission, or persist when `persisting`: never both
   kDelayedAck,
   kKeepalive,
   kLifetime,      // connect timeout, FIN-WAIT-2 without an owner
   kHousekeeping,  // give idle buffers back; wake a writer that found no memory
   kTimers,
+};
+
+// What the loss detection timer is armed for (RFC 8985 section 5.4).
+enum class LossTimer : std::uint8_t {
+  reordering,  // segments that were overtaken become lost
+  probe,       // the last ones sent may be lost, and nothing would tell
+};
+
+// How the sender is getting over a loss.
+enum class Recovery : std::uint8_t {
+  none,
+  fast,     // fast recovery: RFC 6675 with RFC 8985 and RFC 6937, or without SACK RFC 6582
+  timeout,  // from the start of what is out, in slow start: RFC 5681 section 3.1
 };
 
 // Receiver, out of order: allocated when the first segment overtakes another.
@@ -83,24 +100,24 @@ struct Pcb final : Connection,
   std::uint32_t snd_wnd = 0;
   std::uint32_t max_snd_wnd = 0;  // MAX.SND.WND
   Seq snd_base;                   // of the first byte in `send`
-  ByteRing send;
   bool fin_queued = false;
   bool syn_due = false;  // SYN or SYN-ACK is to be (re)sent
+  ByteRing send;
 
   // -- receive sequence variables
   Seq irs, rcv_nxt;
   Seq rcv_edge;  // right edge of the window advertised, never moves left
   Seq last_ack_sent;
+  Seq fin_seq;
+  Seq dsack_start, dsack_end;
+  std::uint32_t rcv_limit = 0;
   ByteRing receive;
   ByteSpan direct;  // unread payload still in its packet; then `receive` is empty
-  std::uint32_t rcv_limit = 0;
   std::unique_ptr<OutOfOrder> overtaken;
   bool starved = false;       // text was refused for want of memory
   bool fin_seen = false;      // FIN arrived, at fin_seq, perhaps ahead of data
   bool fin_received = false;  // rcv_nxt is past it
-  Seq fin_seq;
-  bool dsack = false;  // duplicate to be reported (RFC 2883)
-  Seq dsack_start, dsack_end;
+  bool dsack = false;         // duplicate to be reported (RFC 2883)
 
   // -- acknowledging
   bool ack_now = false;
@@ -116,13 +133,28 @@ struct Pcb final : Connection,
 
   // -- retransmission and congestion
   Congestion congestion;
+  SentSegments sent;  // [snd_una, snd_nxt)
+  Rack rack;
   RttEstimator rtt;
-  bool timing = false;  // one segment is timed
-  Seq timed_seq;        // an ACK past this ends it
-  Time timed_at{};
-  bool recovering = false;        // fast recovery
-  bool recover_valid = false;     // no new recovery until snd_una passes `recover`
-  bool retransmit_first = false;  // the first lost segment goes out whatever the window
+  Time timed_at{};            // the SYN, if `timing`
+  Time stuck_since = kNever;  // first timeout without progress since
+  Time last_sent{};
+  Time last_heard{};
+  Prr prr;
+  Seq timed_seq;  // an ACK past this may be the next sample: one per round trip
+  Seq recover;    // recovery ends when snd_una gets here
+  Seq probe_end;  // an ACK that reaches this ends the tail loss probe
+  Recovery recovery = Recovery::none;
+  LossTimer loss_timer = LossTimer::reordering;
+  bool timing = false;
+  bool recover_valid = false;     // no new recovery without SACK until snd_una passes `recover`
+  bool retransmit_first = false;  // one lost segment goes out whatever the congestion window
+  bool rescued = false;           // RFC 6675 section 4, NextSeg() rule 4: once per recovery
+  // Tail loss probe (RFC 8985 section 7): one at a time.
+  bool probing_tail = false;
+  bool tail_probe_due = false;
+  bool probe_was_retransmission = false;
+  bool sampled_since_probe = true;
   bool persisting = false;
   bool override_sws = false;  // persist timer fired with an open but small window
   bool probe_due = false;     // zero-window probe
@@ -131,12 +163,6 @@ struct Pcb final : Connection,
   std::uint8_t keepalive_probes = 0;
   bool keepalive = false;
   bool keepalive_due = false;
-  Seq recover;
-  Seq high_rxt;               // RFC 6675 HighRxt: retransmitted up to here
-  Time stuck_since = kNever;  // first timeout without progress since
-  Time last_sent{};
-  Time last_heard{};
-  std::unique_ptr<IntervalSet> scoreboard;  // offsets from snd_una; allocated at the first SACK
 
   // -- receive buffer growth and challenge ACK limit
   std::uint32_t read_in_round = 0;
@@ -162,10 +188,6 @@ struct Pcb final : Connection,
   std::uint32_t outstanding() const { return distance(snd_una, snd_max); }
   bool has_unsent() const { return snd_nxt < data_end() + (fin_queued ? 1u : 0u); }
   bool has_overtaken() const { return overtaken && !overtaken->ranges.empty(); }
-  std::uint32_t sacked(Seq from, Seq to) const {
-    if (!scoreboard || scoreboard->empty() || to <= from) return 0;
-    return scoreboard->covered(distance(snd_una, from), distance(snd_una, to));
-  }
 };
 // In steady state a connection owns nothing else but its buffers.
 static_assert(sizeof(Pcb) <= 1024);

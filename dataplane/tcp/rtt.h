@@ -20,35 +20,41 @@ class RttEstimator {
 
   void sample(Micros r) {
     r = std::max(r, Micros{1});
-    if (srtt_ == Micros{0}) {
-      srtt_ = r;
-      variance_ = r / 2;
-    } else {
+    Micros mean = r, variance = r / 2;
+    if (known()) {
       // (2.3): the variance first, with the old mean.
-      const Micros off = srtt_ > r ? srtt_ - r : r - srtt_;
-      variance_ = (3 * variance_ + off) / 4;
-      srtt_ = (7 * srtt_ + r) / 8;
+      const Micros off = srtt() > r ? srtt() - r : r - srtt();
+      variance = (3 * this->variance() + off) / 4;
+      mean = (7 * srtt() + r) / 8;
     }
-    base_ = std::clamp(srtt_ + std::max(kGranularity, 4 * variance_), kMin, kMax);
+    srtt_ = brief(mean);
+    variance_ = brief(variance);
+    base_ = brief(std::clamp(mean + std::max(kGranularity, 4 * variance), kMin, kMax));
     rto_ = base_;
   }
 
   // (5.5)
-  void back_off() { rto_ = std::min(rto_ * 2, kMax); }
+  void back_off() { rto_ = brief(std::min(2 * rto(), kMax)); }
   // The peer answered: the doubling is over (Karn's rule still holds for samples).
   void forget_back_off() { rto_ = base_; }
-  void syn_was_lost() { base_ = rto_ = kAfterSynLoss; }
+  void syn_was_lost() { base_ = rto_ = brief(kAfterSynLoss); }
 
   Micros rto() const { return rto_; }
   Micros srtt() const { return srtt_; }
   Micros variance() const { return variance_; }
-  bool known() const { return srtt_ != Micros{0}; }
+  bool known() const { return srtt_ != Brief{0}; }
 
  private:
-  Micros srtt_{0};
-  Micros variance_{0};
-  Micros base_{kInitial};
-  Micros rto_{kInitial};
+  // Every connection has these: up to 71 minutes are enough.
+  using Brief = std::chrono::duration<std::uint32_t, std::micro>;
+  static constexpr Brief brief(Micros t) {
+    return Brief{static_cast<std::uint32_t>(std::min<std::int64_t>(t.count(), UINT32_MAX))};
+  }
+
+  Brief srtt_{0};
+  Brief variance_{0};
+  Brief base_ = brief(kInitial);
+  Brief rto_ = brief(kInitial);
 };
 
 }  // namespace sluice::tcp

@@ -123,7 +123,7 @@ void Stack::Impl::drop_buffers(Pcb& p) {
     if (spare_overtaken.size() < 64) spare_overtaken.push_back(std::move(p.overtaken));
     p.overtaken.reset();
   }
-  p.scoreboard.reset();
+  release(p.sent);
 }
 
 void Stack::Impl::free_pcb(Pcb& p) {
@@ -152,6 +152,7 @@ void Stack::Impl::finish(Pcb& p, CloseReason reason) {
   if (p.phase != State::time_wait) enter(p, State::closed);
   if (p.kept_at != kNotKept) keep(p);  // how it ended
   release(p.send);
+  release(p.sent);
   if (p.detached || p.accepting) {
     free_pcb(p);
     return;
@@ -207,6 +208,11 @@ bool Stack::Impl::reserve_for_sending(ByteRing& ring, std::size_t bytes) {
 void Stack::Impl::release(ByteRing& ring) {
   memory -= ring.capacity();
   ring.release();
+}
+
+void Stack::Impl::release(SentSegments& sent) {
+  memory -= sent.memory();
+  sent.release();
 }
 
 std::size_t Stack::Impl::dispatch(std::size_t max) {

@@ -34,6 +34,9 @@ void Stack::Impl::wake(Pcb& p) {
     if (p.deadline[t] > now) continue;
     p.deadline[t] = kNever;
     switch (t) {
+      case kLossDetection:
+        loss_detection_timeout(p);
+        break;
       case kRetransmit:
         retransmission_timeout(p);
         break;
@@ -82,19 +85,19 @@ void Stack::Impl::retransmission_timeout(Pcb& p) {
     return;
   }
   if (p.snd_wnd == 0) {
-    // The peer took its window back: what is beyond it counts as unsent, and is probed for.
-    rewind(p);
+    // The peer took its window back: what is beyond it counts as lost, and is probed for.
+    p.sent.lose_all();
+    resend_lost(p);
     p.persisting = true;
     arm(p, kRetransmit, now);
     return;
   }
-  const std::uint32_t in_flight = distance(p.snd_una, p.snd_max);
-  p.congestion.on_timeout(in_flight, p.timeouts == 0);
+  // Once per loss: neither a timeout of what was sent again, nor one during fast recovery, which
+  // has reduced already, reduces the threshold.
+  p.congestion.on_timeout(p.outstanding(), p.timeouts == 0 && p.recovery != Recovery::fast);
   if (p.timeouts < 255) ++p.timeouts;
   p.rtt.back_off();
-  rewind(p);
-  p.recover = p.snd_max;
-  p.recover_valid = true;
+  lose_after_timeout(p);
 }
 
 // RFC 9293 section 3.8.6.1: never ends while the peer answers. An owner that has let go does not
@@ -156,7 +159,7 @@ void Stack::Impl::lifetime_over(Pcb& p) {
 void Stack::Impl::housekeeping(Pcb& p) {
   if (p.send.empty() && p.send.capacity() > 0) release(p.send);
   if (p.receive.empty() && !p.has_overtaken() && p.receive.capacity() > 0) release(p.receive);
-  if (p.scoreboard && p.scoreboard->empty() && !p.recovering) p.scoreboard.reset();
+  if (p.sent.empty()) release(p.sent);
   if (p.want_write && p.send.empty()) notify_writer(p);
   // A peer whose text was refused waits for its own probe, a minute apart at worst, unless told.
   if (p.starved && may_grow(p.receive, p.unread() + our_mss(p.key.remote))) {
@@ -166,7 +169,7 @@ void Stack::Impl::housekeeping(Pcb& p) {
   }
   if (p.starved) {
     arm(p, kHousekeeping, now + kStarvedRetryTime);
-  } else if (p.send.capacity() + p.receive.capacity() > 0) {
+  } else if (p.send.capacity() + p.receive.capacity() + p.sent.memory() > 0) {
     arm(p, kHousekeeping, now + kIdleBufferTime);
   } else if (p.want_write) {
     arm(p, kHousekeeping, now + kMemoryRetryTime);

@@ -101,7 +101,7 @@ telemetry::ConnectionRecord Stack::Impl::describe(const Pcb& p) const {
   r.timestamps = p.timestamps;
   r.sack = p.sack;
   r.window_scaling = p.scaled;
-  r.in_recovery = p.recovering;
+  r.in_recovery = p.recovery != Recovery::none;
   r.win_scale_sent = p.rcv_scale;
   r.win_scale_rcvd = p.snd_scale;
   r.timeouts_in_row = p.timeouts;
@@ -115,13 +115,13 @@ telemetry::ConnectionRecord Stack::Impl::describe(const Pcb& p) const {
   r.path_mtu = p.path_mtu;
   r.cur_cwnd = p.congestion.window();
   r.cur_ssthresh = p.congestion.threshold();
-  r.pipe_size = distance(p.snd_una, p.snd_nxt) - p.sacked(p.snd_una, p.snd_nxt);
+  r.pipe_size = p.sent.in_flight();
   r.cur_rwin_sent = distance(p.rcv_nxt, p.rcv_edge);
   r.cur_rwin_rcvd = p.snd_wnd;
   const Seq end = p.data_end();
   r.cur_app_w_queue = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
   r.cur_app_r_queue = p.unread();
-  r.memory = static_cast<std::uint32_t>(p.send.capacity() + p.receive.capacity());
+  r.memory = static_cast<std::uint32_t>(p.send.capacity() + p.receive.capacity() + p.sent.memory());
   r.estats = p.estats;
   return r;
 }

@@ -82,7 +82,7 @@ class Line {
   const Time start_;
   const std::size_t link_header_;
   Random loss_, burst_, duplicate_, corrupt_, reorder_, jitter_;
-  bool bad_ = false;                                // of the Gilbert-Elliott chain
+  bool bad_ = false;  // of the Gilbert-Elliott chain
   Time last_packet_{};
   std::vector<std::uint32_t> matches_;              // of each rule
   std::map<std::uint64_t, std::uint32_t> origins_;  // the sequence number of a flow's SYN

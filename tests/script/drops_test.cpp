@@ -88,9 +88,14 @@ void Drops::make_in_handshake(Counter reason) {
       in("S 0:10");
       return out("S. 0 ack 1");
     case Counter::drop_tcp_syn_cache_full:
+      // A cookie does not do for who follows a connection in TIME-WAIT.
       config.syn_cache_entries = 0;
-      listen();
-      return in("S 0");
+      establish();
+      shutdown();
+      out("F. 1 ack 1");
+      in("F. 1 ack 2");
+      out(". 2 ack 2");
+      return in("S 5000");
     case Counter::drop_tcp_table_full:
       config.max_connections = 0;
       listen();
@@ -119,6 +124,7 @@ void Drops::make_in_handshake(Counter reason) {
 void Drops::make_in_connection(Counter reason) {
   if (reason == Counter::drop_tcp_beyond_window) config.receive_buffer = 4096;
   if (reason == Counter::drop_tcp_memory) config.memory_limit = 16;
+  if (reason == Counter::drop_tcp_pressure) config.memory_limit = 2048;
   establish("mss 1000");
   switch (reason) {
     case Counter::drop_tcp_unacceptable:
@@ -148,6 +154,10 @@ void Drops::make_in_connection(Counter reason) {
     case Counter::drop_tcp_memory:
       in("P. 1:11 ack 1");
       return out(". 1 ack 1 win 0");
+    case Counter::drop_tcp_pressure:
+      in("P. 1:2049 ack 1");
+      peer(40001);
+      return in("S 0");
     case Counter::drop_tcp_after_close:
       close();
       out("F. 1 ack 1");

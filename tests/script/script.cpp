@@ -548,6 +548,7 @@ void Script::establish(std::string_view options, unsigned window, Where where) {
   const std::string win = " win " + std::to_string(window);
   in("S 0" + win + " <" + std::string(options) + ">", where);
   out("S. 0 ack 1", where);
+  quiet(round_trip, where);
   in(". 1 ack 1" + win, where);
   nothing(where);
   if (conn == nullptr) {
@@ -558,6 +559,7 @@ void Script::establish(std::string_view options, unsigned window, Where where) {
 void Script::establish_active(std::string_view options, unsigned window, Where where) {
   connect(Micros{0}, where);
   out("S 0", where);
+  quiet(round_trip, where);
   in("S. 0 ack 1 win " + std::to_string(window) + " <" + std::string(options) + ">", where);
   out(". 1 ack 1", where);
 }

@@ -99,6 +99,7 @@ class Script : public ::testing::Test, public TransmitSink, public Acceptor, pub
   std::size_t ready_calls = 0;
   std::uint32_t peer_isn = 0xfffff000;
   std::uint32_t peer_clock = 5000;       // TSval of the peer: this, and milliseconds since
+  Micros round_trip{0};                  // of the handshakes that follow
   bool greedy = false;                   // the application reads all it can, at once
   std::size_t progress = 0, stalls = 0;  // hints about the path that the stack gave
   Time now{Micros{1'000'000'000}};

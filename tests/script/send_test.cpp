@@ -1,5 +1,5 @@
 // Sending: the window and probes (RFC 9293 section 3.8.6), timeouts (RFC 6298), congestion (RFC
-// 5681), recovery without SACK (RFC 6582) and with it (RFC 6675).
+// 5681), recovery without SACK (RFC 6582).
 #include "script.h"
 
 namespace sluice::tcp {
@@ -143,20 +143,6 @@ TEST_F(Send, Rfc7323_4_1_TimestampsSampleRetransmissions) {
   after(200ms, "P. 1001:2001 ack 1");
 }
 
-// ... unless it answers a duplicate: then its echo is old (RFC 2883).
-TEST_F(Send, Rfc2883_DuplicateReportIsNoSample) {
-  establish("mss 1012,sackOK,ts");
-  write(1000);
-  out("P. 1:1001 ack 1");
-  after(200ms, "P. 1:1001 ack 1");  // arrives, its ACK is lost
-  after(400ms, "P. 1:1001 ack 1");
-  after(800ms, "P. 1:1001 ack 1");
-  in(". 1 ack 1001 <sack 1-1001,ts>");
-  write(1000);
-  out("P. 1001:2001 ack 1");
-  after(200ms, "P. 1001:2001 ack 1");
-}
-
 TEST_F(Send, Rfc6298_2_RttOfTheHandshake) {
   listen();
   in("S 0 <mss 1000>");
@@ -273,83 +259,6 @@ TEST_F(Send, Rfc6582_3_2_NoSecondRecoveryFromEchoes) {
   for (int i = 0; i < 5; ++i) in(". 1 ack 10001");
   nothing();
   in(". 1 ack 11001");
-}
-
-TEST_F(Send, Rfc6675_5_Recovery) {
-  ten("mss 1000,sackOK");
-  in(". 1 ack 1 <sack 1001-2001>");
-  in(". 1 ack 1 <sack 1001-3001>");
-  nothing();
-  in(". 1 ack 1 <sack 1001-4001>");
-  out(". 1:1001 ack 1");
-  in(". 1 ack 10001");
-  quiet(2s);
-  EXPECT_EQ(stats().tcp_retrans_segs, 1u);
-}
-
-// More than two segments beyond the hole in one report are enough.
-TEST_F(Send, Rfc6675_4_IsLostByBytes) {
-  ten("mss 1000,sackOK");
-  in(". 1 ack 1 <sack 6001-10001>");
-  // All of the hole is lost; seven tenths of what was in flight may be out.
-  out(". 1:1001 ack 1");
-  out(". 1001:2001 ack 1");
-  out(". 2001:3001 ack 1");
-  out(". 3001:4001 ack 1");
-  out(". 4001:5001 ack 1");
-  out(". 5001:6001 ack 1");
-}
-
-TEST_F(Send, Rfc6675_4_SeveralHoles) {
-  ten("mss 1000,sackOK");
-  in(". 1 ack 1 <sack 5001-10001 1001-4001>");
-  out(". 1:1001 ack 1");
-  out(". 4001:5001 ack 1");
-  in(". 1 ack 4001 <sack 5001-10001>");
-  in(". 1 ack 10001");
-  quiet(2s);
-  EXPECT_EQ(stats().tcp_retrans_segs, 2u);
-}
-
-// At the recovery point it ends, whatever ranges are left, and the next loss is a loss anew.
-TEST_F(Send, Rfc6675_5_EndsAtTheRecoveryPoint) {
-  ten("mss 1000,sackOK");
-  in(". 1 ack 1 <sack 1001-10001>");
-  out(". 1:1001 ack 1");
-  in(". 1 ack 10001");
-  write(5000);
-  EXPECT_EQ(drain(), 5u);
-  in(". 1 ack 10001 <sack 11001-15001>");
-  out(". 10001:11001 ack 1");
-  EXPECT_EQ(stats().tcp_fast_retransmits, 2u);
-}
-
-TEST_F(Send, Rfc2018_BogusRanges) {
-  ten("mss 1000,sackOK");
-  in(". 1 ack 1 <sack 20001-30001 5001-5001 4001-3001 9001-11001>");
-  in(". 1 ack 5001 <sack 1-4001>");  // below the ACK: a duplicate was seen
-  nothing();
-  EXPECT_EQ(stats().tcp_dup_acks_in, 0u);
-  in(". 1 ack 10001");
-}
-
-TEST_F(Send, NestedAndOverlappingRanges) {
-  ten("mss 1000,sackOK");
-  in(". 1 ack 1 <sack 2001-3001 1001-4001 3501-9001 1001-10001>");
-  out(". 1:1001 ack 1");
-  in(". 1 ack 10001");
-  quiet(2s);
-  EXPECT_EQ(stats().tcp_retrans_segs, 1u);
-}
-
-// RFC 2018 section 8: after a timeout the receiver may have thrown away what it reported.
-TEST_F(Send, Rfc2018_8_Reneging) {
-  ten("mss 1000,sackOK");
-  in(". 1 ack 1 <sack 1001-2001>");
-  after(200ms, ". 1:1001 ack 1");
-  in(". 1 ack 1001");
-  out(". 1001:2001 ack 1");
-  out(". 2001:3001 ack 1");
 }
 
 TEST_F(Send, CongestionWindowLimits) {

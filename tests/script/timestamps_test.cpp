@@ -96,9 +96,11 @@ class Wrap : public Script {
 };
 
 TEST_F(Wrap, Rfc9293_3_4_SendingAndSack) {
+  round_trip = 20ms;
   near_wrap("mss 1000,sackOK");
   write(10'000);
   EXPECT_EQ(drain(), 10u);
+  quiet(20ms);
   in(". 1 ack 1 <sack 1001-2001>");
   in(". 1 ack 1 <sack 1001-3001>");
   in(". 1 ack 1 <sack 1001-5001>");

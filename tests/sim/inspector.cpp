@@ -48,9 +48,10 @@ std::string check_pcb(const Pcb& p) {
     return "text neither acknowledged nor about to be";
   }
   if (timer && p.deadline[kRetransmit] - p.stack->now > Seconds{61}) return "timer beyond its cap";
-  if (p.scoreboard && !p.scoreboard->empty() && p.scoreboard->back().end > p.outstanding()) {
-    return "scoreboard beyond what was sent";
+  if (!p.sent.consistent(p.sent.empty() ? p.snd_nxt : p.snd_una, p.snd_nxt)) {
+    return "records of what was sent differ from it";
   }
+  if (p.sent.lost() > 0 && p.recovery == Recovery::none) return "losses and no recovery";
   if (p.send.size() > p.stack->config.send_buffer) return "send queue over its limit";
   if (p.snd_wnd == 0 && p.synchronized() && p.has_unsent() && !timer && !queued) {
     return "closed window and nobody probes it";
@@ -72,7 +73,7 @@ std::string Inspector::check(const Stack& stack, std::vector<std::uint64_t>& edg
   for (std::uint32_t i = 0; i < s.pcbs.slots(); ++i) {
     const Pcb& p = s.pcbs[i];
     if (p.stack == nullptr) continue;
-    memory += p.send.capacity() + p.receive.capacity();
+    memory += p.send.capacity() + p.receive.capacity() + p.sent.memory();
     if (std::string wrong = check_pcb(p); !wrong.empty()) return wrong;
     // Right edge, with the generation so that a reused slot starts anew.
     if (!p.synchronized()) continue;
@@ -140,8 +141,10 @@ std::string Inspector::after_flush(const Stack& stack, const Watch& watch) {
     const Pcb& p = s.pcbs[i];
     if (p.stack == nullptr || !p.synchronized() || p.reason != CloseReason::none) continue;
     // In recovery what counts is the pipe, without what is taken for lost.
-    if (p.snd_max.raw() == watch.slots[i].snd_max || p.recovering || p.persisting) continue;
-    const std::uint32_t in_flight = p.outstanding() - p.sacked(p.snd_una, p.snd_max);
+    if (p.snd_max.raw() == watch.slots[i].snd_max || p.recovery != Recovery::none || p.persisting) {
+      continue;
+    }
+    const std::uint32_t in_flight = p.sent.in_flight();
     const std::uint32_t fresh = p.snd_max - Seq(watch.slots[i].snd_max);
     const std::uint32_t mss = s.send_mss(p);
     if (in_flight > fresh && in_flight > p.congestion.window() + kBeyondWindow * mss) {

@@ -20,6 +20,7 @@ namespace sluice {
 class ByteRing {
  public:
   static constexpr std::size_t kSmallest = 2048;
+  static constexpr std::size_t kLargest = std::size_t{1} << 31;
 
   ByteRing() = default;
   ~ByteRing() { std::free(data_); }
@@ -39,6 +40,7 @@ class ByteRing {
   bool reserve(std::size_t bytes) {
     const std::size_t wanted = capacity_for(bytes);
     if (wanted == capacity_) return true;
+    if (wanted > kLargest) return false;
     auto* grown = static_cast<std::uint8_t*>(std::malloc(wanted));
     if (grown == nullptr) return false;
     // All of it, not only the FIFO: bytes put down beyond the end move along.
@@ -49,7 +51,7 @@ class ByteRing {
     }
     std::free(data_);
     data_ = grown;
-    capacity_ = wanted;
+    capacity_ = static_cast<std::uint32_t>(wanted);
     head_ = 0;
     return true;
   }
@@ -64,25 +66,25 @@ class ByteRing {
   // Appends; size() + bytes.size() must be reserved.
   void append(ByteSpan bytes) {
     write_beyond(0, bytes);
-    size_ += bytes.size();
+    extend(bytes.size());
   }
 
   // Puts bytes down `offset` after the end, which does not move. Must be reserved.
   void write_beyond(std::size_t offset, ByteSpan bytes) {
     if (bytes.empty()) return;
-    const std::size_t at = (head_ + size_ + offset) & (capacity_ - 1);
+    const std::size_t at = (std::size_t{head_} + size_ + offset) & (capacity_ - 1);
     const std::size_t first = std::min(bytes.size(), capacity_ - at);
     std::memcpy(data_ + at, bytes.data(), first);
     if (first < bytes.size()) std::memcpy(data_, bytes.data() + first, bytes.size() - first);
   }
   // The next n bytes after the end become part of the FIFO.
-  void extend(std::size_t n) { size_ += n; }
+  void extend(std::size_t n) { size_ += static_cast<std::uint32_t>(n); }
 
   // The longest run in one piece from `offset` on; empty at the end.
   ByteSpan run(std::size_t offset = 0) const {
     if (offset >= size_) return {};
     const std::size_t at = (head_ + offset) & (capacity_ - 1);
-    return {data_ + at, std::min(size_ - offset, capacity_ - at)};
+    return {data_ + at, std::min<std::size_t>(size_ - offset, capacity_ - at)};
   }
 
   // Copies out [offset, offset + room.size()), which must lie inside.
@@ -96,15 +98,15 @@ class ByteRing {
 
   // Removes from the front; n <= size().
   void drop(std::size_t n) {
-    head_ = (head_ + n) & (capacity_ - 1);
-    size_ -= n;
+    head_ = static_cast<std::uint32_t>((head_ + n) & (capacity_ - 1));
+    size_ -= static_cast<std::uint32_t>(n);
   }
 
  private:
   std::uint8_t* data_ = nullptr;
-  std::size_t capacity_ = 0;
-  std::size_t head_ = 0;
-  std::size_t size_ = 0;
+  std::uint32_t capacity_ = 0;
+  std::uint32_t head_ = 0;
+  std::uint32_t size_ = 0;
 };
 
 }  // namespace sluice

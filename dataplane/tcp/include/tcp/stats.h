@@ -25,6 +25,12 @@ namespace sluice::tcp {
   X(tcp_dup_acks_out)          \
   X(tcp_sack_blocks_in)        \
   X(tcp_fast_retransmits)      \
+  X(tcp_reordering_timeouts)   \
+  X(tcp_lost_retransmits)      \
+  X(tcp_tail_probes)           \
+  X(tcp_tail_losses)           \
+  X(tcp_sack_reneging)         \
+  X(tcp_dsacks_in)             \
   X(tcp_timeouts)              \
   X(tcp_give_ups)              \
   X(tcp_zero_window_probes)    \
