@@ -232,6 +232,8 @@ Port::Impl::Refusal Port::Impl::start() {
   rte_ether_addr address{};
   const int mac_error = rte_eth_macaddr_get(id, &address);
   if (mac_error != 0) return "the device has no MAC address: " + driver_said(mac_error);
+  // A device of memory alone (net_ring) has none; two on one link must not share it.
+  if (rte_is_zero_ether_addr(&address) != 0) rte_eth_random_addr(address.addr_bytes);
   std::memcpy(mac.data(), address.addr_bytes, mac.size());
   if (!rss_key.empty() && no_rss.empty()) start_rss();
   // Neighbour discovery comes by multicast.

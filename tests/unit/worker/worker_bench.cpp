@@ -26,6 +26,7 @@ void WorkerBench::start(unsigned count) {
   }
   shared.ports.push_back(std::move(ports->gateway));
   shared.addresses.push_back(gateway_addresses());
+  shared.address_boards.push_back(std::make_unique<AddressBoard>());
   if (count > 1) shared.redirect = std::make_unique<port::Redirect>(count);
   shared.listeners.push_back({"http", 0, kHttp, ListenerProtocol::http, ""});
   publish(1);
