@@ -164,12 +164,20 @@ def peer_lab(request, folder):
 
 @pytest.fixture
 def peers(peer_lab):
-    """Kernel peers around a gateway that must be as it was afterwards."""
-    if not peer_lab.gateway.process.alive():  # said so already; each test stands on its own feet
-        peer_lab.start()
-    peer_lab.configure()
-    peer_lab.impair()
-    yield peer_lab
-    process = peer_lab.gateway.process
-    assert process.alive() and not SANITIZER.search(process.output()), process.tail(60)
-    peer_lab.gateway.settled(12)
+    with peer_lab.lent():
+        yield peer_lab
+
+
+@pytest.fixture(scope="module")
+def wired_lab(folder):
+    lab = PeerLab(folder, WORKERS, wired=True)
+    yield lab
+    lab.stop()
+
+
+@pytest.fixture
+def wired(wired_lab):
+    """The same with a wire (tests/wire) on either side of the gateway."""
+    with wired_lab.lent():
+        wired_lab.suspicious(True)
+        yield wired_lab

@@ -15,27 +15,6 @@ MINUTE = 60
 SHORT = 10_000
 
 
-class Counted:
-    """How much the gateway's counters rise within the block."""
-
-    def __init__(self, gateway, *names):
-        self.gateway, self.names, self.rise = gateway, names, {}
-
-    def _read(self):
-        rows = self.gateway.stats()["counters"]
-        return {name: rows[name]["value"] for name in self.names}
-
-    def __enter__(self):
-        self._before = self._read()
-        return self
-
-    def now(self, name):
-        return self.gateway.counter(name) - self._before[name]
-
-    def __exit__(self, *_):
-        self.rise = {name: value - self._before[name] for name, value in self._read().items()}
-
-
 def many(peers, count, length=1, family=4):
     """So many calls, each on connections of its own; how long the slowest took."""
     def one(_):
@@ -49,8 +28,9 @@ def many(peers, count, length=1, family=4):
 
 
 def test_10000_short_connections(peers):
-    with Counted(peers.gateway, "tcp_passive_opens", "tcp_active_opens", "tcp_attempt_fails",
-                 "tcp_estab_resets", "tcp_port_exhausted", "drop_tcp_table_full") as counted:
+    with peers.gateway.counted("tcp_passive_opens", "tcp_active_opens", "tcp_attempt_fails",
+                               "tcp_estab_resets", "tcp_port_exhausted",
+                               "drop_tcp_table_full") as counted:
         many(peers, SHORT)
         peers.gateway.settled()
     assert counted.rise == {"tcp_passive_opens": SHORT, "tcp_active_opens": SHORT,
@@ -65,7 +45,7 @@ def test_ports_used_again_in_time_wait(peers, timestamps):
     gateway closes first; none has to wait for the end of TIME-WAIT."""
     peers.configure(timestamps=timestamps)
     with peers.sysctls("agents", net__ipv4__ip_local_port_range="50000 50099"), \
-            Counted(peers.gateway, "tcp_time_wait_reused", "tcp_passive_opens") as counted:
+            peers.gateway.counted("tcp_time_wait_reused", "tcp_passive_opens") as counted:
         slowest = many(peers, 1000)
     assert counted.rise["tcp_passive_opens"] == 1000
     assert counted.rise["tcp_time_wait_reused"] >= 900, counted.rise
@@ -83,7 +63,7 @@ def wait_for_probes(counted, seconds):
 def stopped_agent(peers, seconds, length=60_000_000, rate="1G"):
     output = peers.folder / "stopped"
     output.unlink(missing_ok=True)
-    with Counted(peers.gateway, "tcp_zero_window_probes", "tcp_give_ups") as counted:
+    with peers.gateway.counted("tcp_zero_window_probes", "tcp_give_ups") as counted:
         agent = peers.curl(f"/body/{length}", output, "--limit-rate", rate)
         until(lambda: output.exists() and output.stat().st_size > 100_000, 20, "it flows")
         agent.signal(signal.SIGSTOP)
@@ -96,8 +76,8 @@ def stopped_agent(peers, seconds, length=60_000_000, rate="1G"):
 
 
 def stopped_tool(peers, seconds, length=60_000_000, flowing=100_000):
-    with Counted(peers.gateway, "tcp_zero_window_probes", "tcp_give_ups",
-                 "tcp_data_octets_out") as counted, \
+    with peers.gateway.counted("tcp_zero_window_probes", "tcp_give_ups",
+                               "tcp_data_octets_out") as counted, \
             concurrent.futures.ThreadPoolExecutor(1) as pool:
         if not flowing:
             peers.tool.process.signal(signal.SIGSTOP)
@@ -153,7 +133,7 @@ def tiny_tool(peers):
 @pytest.mark.asan
 @pytest.mark.parametrize("peer_lab", [1500, 9000], indirect=True)
 def test_receive_buffers_smaller_than_a_segment(peers, tiny_tool):
-    """Both peers take the least that the kernel allows; windows are below one segment, or closed."""
+    """Both peers take the least that the kernel allows: windows below one segment, or closed."""
     length = 100_000
     answer = peers.download(length, receive_buffer=1)
     assert answer.sha256 == digest_of(length)
@@ -163,8 +143,8 @@ def test_receive_buffers_smaller_than_a_segment(peers, tiny_tool):
 
 @pytest.mark.parametrize("peer_lab", [576], indirect=True)
 def test_windows_that_shrink(peers):
-    """RFC 9293 section 3.8.6: a sender must survive a right edge that moves left. It does when small
-    segments fill the buffer of a reader that has stopped: they take more memory than promised."""
+    """RFC 9293 section 3.8.6: a sender must survive a right edge that moves left. It does when
+    small segments fill the buffer of a reader that stopped: they take more memory than promised."""
     with peers.sysctls("agents", "tools", net__ipv4__tcp_shrink_window=1,
                        net__ipv4__tcp_rmem="4096 131072 1048576"):
         captures = peers.capture()
@@ -226,7 +206,7 @@ def test_agent_killed_while_it_receives(peers):
 @pytest.mark.asan
 def test_agent_killed_while_it_sends(peers, zeros):
     length = zeros.stat().st_size
-    with Counted(peers.gateway, "tcp_data_octets_out") as counted:
+    with peers.gateway.counted("tcp_data_octets_out") as counted:
         agent = peers.curl("/digest/killed", peers.folder / "answer", "-T", zeros)
         until(lambda: counted.now("tcp_data_octets_out") > 1_000_000, 20, "it flows")
         agent.kill()
@@ -242,7 +222,7 @@ def test_tool_killed_in_a_transfer(peers, zeros, receiving):
     """The agent learns that the exchange is incomplete, and nothing is left behind."""
     length, output = 1_000_000_007, peers.folder / "cut"
     output.unlink(missing_ok=True)
-    with Counted(peers.gateway, "tcp_data_octets_out") as counted:
+    with peers.gateway.counted("tcp_data_octets_out") as counted:
         if receiving:
             agent = peers.curl("/digest", output, "-T", zeros, "-w", "%{http_code}")
         else:

@@ -49,8 +49,8 @@ def exchange(peers, lengths, family):
 
 
 def judge(peers, verdicts, cell, out_of_order):
-    """`out_of_order`: how many segments the gateway received that way; each is answered by a duplicate
-    ACK (RFC 5681 section 4.2)."""
+    """`out_of_order`: how many segments the gateway received that way; each is answered by a
+    duplicate ACK (RFC 5681 section 4.2)."""
     duplicates = sum(verdict.gateway.found.pop("duplicate_ack", 0)
                      for verdict in verdicts.values())
     assert cell["loss"] or duplicates <= out_of_order

@@ -65,6 +65,7 @@ class Array:
 
 def attach(namespace, device, direction, code, section):
     """Hangs the program on the device's "ingress" or "egress"; its id."""
-    namespace.tc("filter", "add", "dev", device, direction, "bpf", "da", "obj", code, "sec", section)
+    namespace.tc("filter", "add", "dev", device, direction, "bpf", "da", "obj", code, "sec",
+                 section)
     shown = json.loads(namespace.tc("-j", "filter", "show", "dev", device, direction).stdout)
     return next(f["options"]["prog"]["id"] for f in shown if "prog" in f.get("options", {}))

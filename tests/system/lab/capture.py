@@ -19,9 +19,10 @@ REPEATS = {"retransmission", "fast_retransmission", "spurious_retransmission", "
 UNCLEAN = REPEATS | {"lost_segment", "ack_lost_segment", "duplicate_ack", "reused_ports"}
 OPTIONS = ("timestamp.tsval", "sack_le")
 FIELDS = ("frame.number", "frame.len", "eth.src", "tcp.stream", "tcp.seq", "tcp.len", "tcp.ack",
-          "tcp.window_size", "tcp.flags.syn", "tcp.flags.reset", *(f"tcp.options.{name}" for name in OPTIONS),
-          "tcp.checksum.status", "ip.checksum.status", "_ws.malformed", "_ws.expert.severity",
-          "_ws.expert.message", *(f"tcp.analysis.{name}" for name in ANALYSIS))
+          "tcp.window_size", "tcp.flags.syn", "tcp.flags.reset",
+          *(f"tcp.options.{name}" for name in OPTIONS), "tcp.checksum.status",
+          "ip.checksum.status", "_ws.malformed", "_ws.expert.severity", "_ws.expert.message",
+          *(f"tcp.analysis.{name}" for name in ANALYSIS))
 WARNING = 0x600000  # Wireshark's PI_WARN
 BAD = "0"
 EXPECTED_WARNINGS = ("checksum", "previous segment", "acked unseen", "out-of-order",
@@ -154,8 +155,8 @@ class Verdict:
 
     def _look(self, row, sender):
         wrong = []
-        # Where the sum is 0 the kernel in software writes 0xffff, which is the same number and which
-        # tshark calls bad: receivers do not. Its checksums are not what is judged.
+        # The kernel in software writes 0xffff for a sum of 0: the same number, but tshark calls it
+        # bad. The peer's checksums are not what is judged.
         for protocol in ("tcp", "ip") if sender == "gateway" else ():
             if row[f"{protocol}.checksum.status"] == BAD:
                 wrong.append(f"bad {protocol} checksum")

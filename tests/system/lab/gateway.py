@@ -18,13 +18,17 @@ SANITIZER = re.compile(r"(ERROR: (Address|Thread|Leak)Sanitizer|runtime error:|p
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
-def binary(name):
+def build_file(path):
     """A program of the build under test: SLUICE_BUILD names the build type (release)."""
-    path = ROOT / "build" / os.environ.get("SLUICE_BUILD", "release") / "controlplane" / name
-    if not path.exists():
-        raise LabError(f"{path} is not built: tools/build "
-                       f"{os.environ.get('SLUICE_BUILD', 'release')} {name}")
-    return path
+    kind = os.environ.get("SLUICE_BUILD", "release")
+    file = ROOT / "build" / kind / path
+    if not file.exists():
+        raise LabError(f"{file} is not built: tools/build {kind} {file.name}")
+    return file
+
+
+def binary(name):
+    return build_file(pathlib.Path("controlplane", name))
 
 
 class Answer:
@@ -36,6 +40,27 @@ class Answer:
 
     def __repr__(self):
         return f"{self.status} {self.body[:400]!r}"
+
+
+class Counted:
+    """How much the gateway's counters rise within the block."""
+
+    def __init__(self, gateway, *names):
+        self.gateway, self.names, self.rise = gateway, names, {}
+
+    def _read(self):
+        rows = self.gateway.stats()["counters"]
+        return {name: rows[name]["value"] for name in self.names}
+
+    def __enter__(self):
+        self._before = self._read()
+        return self
+
+    def now(self, name):
+        return self.gateway.counter(name) - self._before[name]
+
+    def __exit__(self, *_):
+        self.rise = {name: value - self._before[name] for name, value in self._read().items()}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -185,6 +210,9 @@ class Gateway:
     def counter(self, name):
         """One counter, by its id in counters.def, summed over workers."""
         return self.stats()["counters"][name]["value"]
+
+    def counted(self, *names):
+        return Counted(self, *names)
 
     def leftovers(self):
         """What must be back to its base once nobody calls: buffers in use and connections."""

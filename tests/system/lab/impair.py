@@ -1,4 +1,4 @@
-"""A bad link at a host's eth0: impair.bpf.c in both directions, settings and counters in its map."""
+"""A bad link at a host's eth0: impair.bpf.c both ways, settings and counters in its map."""
 
 import pathlib
 import struct

@@ -54,13 +54,15 @@ class Namespace:
 
 
 class Network:
-    """Makes the three namespaces; remove() takes them away again."""
+    """Makes the three namespaces; remove() takes them away again. `wires` (lab/wire.py) has cables
+    that are worse than a veth pair."""
 
-    def __init__(self, mtu=1500, tools_vlan=0, suffix=None, kernel_gateway=False):
+    def __init__(self, mtu=1500, tools_vlan=0, suffix=None, kernel_gateway=False, wires=None):
         suffix = suffix or ""
         self.mtu = mtu
         self.ipv6 = mtu >= 1280  # less is no link for IPv6 (RFC 8200 section 5)
         self.kernel_gateway = kernel_gateway
+        self.wires = wires
         self.tools_vlan = tools_vlan
         self.gateway = Namespace(f"sl-gw{suffix}")
         self.agents = Namespace(f"sl-agents{suffix}")
@@ -75,8 +77,11 @@ class Network:
     def _pair(self, name, namespace, addresses, vlan):
         (own4, own6), (gateway4, gateway6) = addresses
         namespace.sysctl(net__ipv6__conf__default__accept_ra=0)
-        run("ip", "link", "add", name, "netns", self.gateway.name, "mtu", self.mtu, "type", "veth",
-            "peer", "name", "eth0", "netns", namespace.name, "mtu", self.mtu)
+        if self.wires:
+            self.wires.join(self.gateway, name, namespace, self.mtu)
+        else:
+            run("ip", "link", "add", name, "netns", self.gateway.name, "mtu", self.mtu, "type",
+                "veth", "peer", "name", "eth0", "netns", namespace.name, "mtu", self.mtu)
         self._gateway_end(name, namespace, gateway4, gateway6)
         namespace.ip("link", "set", "eth0", "up")
         if vlan:
@@ -131,6 +136,8 @@ class Network:
     def remove(self):
         for namespace in (self.agents, self.tools, self.gateway):
             namespace.remove()
+        if self.wires:
+            self.wires.remove()
 
 
 def exists(name):

@@ -21,6 +21,7 @@ from .gateway import SANITIZER, Gateway
 from .impair import BadLink
 from .process import LabError, Process, until
 from .servers import listening
+from .wire import Wires
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOST = "peer.tools.example"
@@ -115,11 +116,13 @@ class Answer:
 class PeerLab:
     """One gateway of some MTU, kernel peers on both sides, their sysctls and links to be set."""
 
-    def __init__(self, folder, workers, mtu=1500):
-        self.folder = pathlib.Path(folder) / f"peers-{mtu}"
-        self.network = net.Network(mtu=mtu, suffix=f"-p{mtu}")
+    def __init__(self, folder, workers, mtu=1500, wired=False):
+        suffix = f"-{'w' if wired else 'p'}{mtu}"
+        self.folder = pathlib.Path(folder) / f"peers{suffix}"
+        self.network = net.Network(mtu=mtu, suffix=suffix, wires=Wires(suffix) if wired else None)
         certificate = Authority(self.folder / "tls").leaf("tools", "*.tools.example")
         self.gateway = Gateway(self.network, self.folder / "gateway", certificate, workers=workers)
+        self.wires = self.network.wires.wires if wired else {}
         self.sides = {"agents": self.network.agents, "tools": self.network.tools}
         self.links = {name: BadLink(side, self.folder) for name, side in self.sides.items()}
         self.macs = {name: link_address(side) for name, side in self.sides.items()}
@@ -154,13 +157,31 @@ class PeerLab:
         if code != 0 or SANITIZER.search(output):
             raise LabError(f"sluiced ended with {code}:\n{self.gateway.process.tail(60)}")
 
+    @contextlib.contextmanager
+    def lent(self):
+        """To one test, with clean links; afterwards the gateway must be as it was."""
+        if not self.gateway.process.alive():  # said so already; each test stands on its own feet
+            self.start()
+        self.configure()
+        self.impair()
+        for wire in self.wires.values():
+            wire.set()
+        yield self
+        process = self.gateway.process
+        if not process.alive() or SANITIZER.search(process.output()):
+            raise LabError(f"the gateway ended or reported an error:\n{process.tail(60)}")
+        for wire in self.wires.values():
+            wire.set()
+        self.gateway.settled(12)
+
     def configure(self, **features):
-        """TCP features of both peers, for connections to come."""
+        """TCP features of both peers, for connections to come. Of the congestion controls only Reno
+        is there on every host and may be chosen in every namespace."""
         wanted = {f"net__ipv4__tcp_{name}": int(features.get(name, name != "ecn"))
                   for name in FEATURES}
         for side in self.sides.values():
             side.sysctl(**wanted, net__ipv4__tcp_no_metrics_save=1,
-                        net__ipv4__tcp_congestion_control="cubic")
+                        net__ipv4__tcp_congestion_control="reno")
 
     @contextlib.contextmanager
     def sysctls(self, *sides, **settings):
@@ -179,19 +200,24 @@ class PeerLab:
     def impair(self, **settings):
         """What both links do from now on; without settings they are clean.
 
-        On a clean path a repetition is somebody's mistake, so the peers repeat nothing on suspicion:
-        no tail loss probes, which fire when a busy machine needs milliseconds for an answer; and no
-        hurry when frames that two CPUs sent for one connection pass each other on the veth pair.
-        On a bad one they make single segments: the kernel would cut larger ones only after the
-        dropper has seen them.
+        On a bad link the peers make single segments: larger ones the kernel would cut only after
+        the dropper has seen them.
         """
+        self.suspicious(bool(settings))
         for name, link in self.links.items():
             link.set(**settings)
-            side = self.sides[name]
-            side.sysctl(net__ipv4__tcp_early_retrans=3 if settings else 0,
-                        net__ipv4__tcp_recovery=1 if settings else 0,
-                        net__ipv4__tcp_reordering=3 if settings else 300)
-            side.ip("link", "set", "dev", "eth0", "gso_max_segs", 1 if settings else 65535)
+            self.sides[name].ip("link", "set", "dev", "eth0", "gso_max_segs",
+                                1 if settings else 65535)
+
+    def suspicious(self, on):
+        """Whether the peers may repeat on suspicion, as the kernel does by itself. On a clean path,
+        where a repetition is somebody's mistake, they must not: tail loss probes fire when a busy
+        machine takes milliseconds for an answer, and frames that two CPUs sent for one connection
+        pass each other on a veth pair."""
+        for side in self.sides.values():
+            side.sysctl(net__ipv4__tcp_early_retrans=3 if on else 0,
+                        net__ipv4__tcp_recovery=1 if on else 0,
+                        net__ipv4__tcp_reordering=3 if on else 300)
 
     # -- transfers; each uses one connection on either side, of the same address family
 
