@@ -22,11 +22,15 @@ TOOL_HOST = "tool.tools.example"
 
 
 def pytest_collection_modifyitems(config, items):
-    """What takes hours runs when it is asked for: by -m, or by the test's own name."""
-    if "long" in config.option.markexpr or any("::" in word for word in config.args):
+    """What takes minutes or hours runs when it is asked for: by -m, or by the test's own name."""
+    if any("::" in word for word in config.args):
         return
-    config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("long")])
-    items[:] = [item for item in items if not item.get_closest_marker("long")]
+    asked = config.option.markexpr
+    left = [item for item in items
+            if (item.get_closest_marker("long") and "long" not in asked)
+            or (item.get_closest_marker("peer") and "peer" not in asked and "long" not in asked)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
 
 
 class Lab:

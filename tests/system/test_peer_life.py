@@ -11,6 +11,8 @@ from lab.bodies import body_of, digest_of
 from lab.peers import TINY_HOST, TINY_PORT, PeerTool
 from lab.process import until
 
+pytestmark = pytest.mark.peer
+
 MINUTE = 60
 SHORT = 10_000
 

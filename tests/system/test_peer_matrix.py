@@ -10,6 +10,8 @@ import pytest
 from lab.bodies import digest_of
 from lab.peers import FEATURES
 
+pytestmark = pytest.mark.peer
+
 PATHS = [(576, 4), *itertools.product((1280, 1500, 9000), (4, 6))]  # MTU, address family
 SWITCHES = (*FEATURES, "loss")
 DROP_PER_MILLION = 10_000

@@ -9,6 +9,8 @@ import pytest
 from lab.bodies import digest_of
 from lab.process import until
 
+pytestmark = pytest.mark.peer
+
 
 def set_wires(peers, profile="", seed=1):
     """Both directions of both wires."""
