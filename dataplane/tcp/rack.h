@@ -77,7 +77,10 @@ class Rack {
     persist_ = kPersist;
   }
   void recovery_ended() {
-    if (persist_ > 0 && --persist_ == 0) multiplier_ = 1;
+    if (persist_ > 0) {
+      --persist_;
+      if (persist_ == 0) multiplier_ = 1;
+    }
   }
   // A retransmission was for nothing, as the undo of recovery found out: segments are reordered.
   void reordering_found() { reordering_seen_ = true; }
