@@ -88,16 +88,14 @@ void Stack::Impl::tail_probe_answered(Pcb& p, const AckNews& news) {
     p.rack.duplicate_reported(p.snd_una, p.snd_nxt);
   }
   if (!p.probing_tail || p.snd_una < p.probe_end) return;
-  if (!p.probe_was_retransmission) {
-    p.probing_tail = false;
-  } else if (p.snd_una > p.probe_end) {
-    // Acknowledged as the segment was, and no duplicate reported: the probe repaired a loss.
-    p.probing_tail = false;
-    ++stats.tcp_tail_losses;
-    if (p.recovery == Recovery::none) p.congestion.on_loss(news.in_flight);
-  } else if (news.plain_duplicate) {
-    p.probing_tail = false;
-  }
+  const bool repaired = p.probe_was_retransmission && p.snd_una > p.probe_end;
+  // At its very end a duplicate ACK may still come and tell.
+  if (p.probe_was_retransmission && !repaired && !news.plain_duplicate) return;
+  p.probing_tail = false;
+  if (!repaired) return;
+  // Acknowledged as the segment was, and no duplicate reported: the probe repaired a loss.
+  ++stats.tcp_tail_losses;
+  if (p.recovery == Recovery::none) p.congestion.on_loss(news.in_flight);
 }
 
 void Stack::Impl::end_tail_probe(Pcb& p) {
