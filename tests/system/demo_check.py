@@ -68,7 +68,10 @@ class Demo:
         with open(self.output, "wb") as output:
             self.popen = subprocess.Popen(  # pylint: disable=consider-using-with
                 [ROOT / "demo", *map(str, arguments)], env=self.environment, stdout=output,
-                stdin=subprocess.DEVNULL, stderr=output, start_new_session=True)
+                stdin=subprocess.DEVNULL, stderr=output, start_new_session=True,
+                # A shell that starts ./check in the background has SIGINT ignored, and what is
+                # ignored from the start no shell can trap.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def text(self):
         return self.output.read_text()

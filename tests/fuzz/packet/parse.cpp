@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "packet/arp.h"
+#include "packet/flow_owner.h"
 #include "packet/frame.h"
 #include "packet/steer.h"
 #include "packet/tcp.h"
@@ -25,10 +26,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   flags.vlan_stripped = (data[0] & 2) != 0;
   const packet::ParsedFrame p = packet::parse_frame(frame, flags);
   const std::uint64_t secret[2] = {1, 2};
-  const packet::Steering to = packet::steer(frame, p, packet::FlowHash(secret));
-  require(to.owner(3) < 3);
-  const packet::Toeplitz toeplitz(frame);
-  require(packet::steer(frame, p, toeplitz).to == to.to);
+  const packet::Steering to = packet::steer(frame, p, packet::FlowOwner(secret, 3));
+  require(to.worker < 3);
+  const packet::Steering predicted =
+      packet::steer(frame, p, packet::FlowOwner(frame, {0, 1, 2, 1}));
+  require(predicted.to == to.to && predicted.worker < 3);
   if (!p.ok()) return 0;
   require(p.l3_offset + std::size_t{p.l3_length} <= frame.size());
   if (p.network == packet::Network::arp) {
