@@ -113,7 +113,7 @@ TEST_F(Pressure, BeginsAnewWhenItIsOver) {
   peer(60'000);
   in("S 0 <mss 1000>");
   nothing();
-  for (int i = 0; i < 3; ++i) opened_[i]->abort();
+  for (std::size_t i = 0; i < 3; ++i) opened_[i]->abort();
   turn();
   EXPECT_EQ(drain(), 3u);
   half_open(60'000);

@@ -145,7 +145,7 @@ std::string Inspector::after_flush(const Stack& stack, const Watch& watch) {
       continue;
     }
     const std::uint32_t in_flight = p.sent.in_flight();
-    const std::uint32_t fresh = p.snd_max - Seq(watch.slots[i].snd_max);
+    const std::uint32_t fresh = p.snd_max.raw() - watch.slots[i].snd_max;
     const std::uint32_t mss = s.send_mss(p);
     if (in_flight > fresh && in_flight > p.congestion.window() + kBeyondWindow * mss) {
       return "more in flight than the congestion window";

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lab.gateway import binary
-from lab.process import run
+from lab.process import run, until
 
 pytestmark = pytest.mark.asan
 
@@ -122,8 +122,13 @@ def test_tasks(lab, ctl):
 
 def test_calls(lab, ctl):
     assert lab.call("/bytes/21").status == 200
-    newest = table(ctl("calls", "--limit", "1").stdout)[0]
-    assert (newest["SERVICE"], newest["PATH"], newest["STATUS"]) == ("tool", "/bytes/21", "200")
+
+    def newest():
+        call = table(ctl("calls", "--limit", "1").stdout)[0]
+        return (call["SERVICE"], call["PATH"], call["STATUS"])
+
+    # The record reaches the control plane after the answer has reached the agent.
+    until(lambda: newest() == ("tool", "/bytes/21", "200"), 10, "the call is the newest")
 
 
 @pytest.mark.parametrize("arguments, code, words", [

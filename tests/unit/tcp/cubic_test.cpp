@@ -197,7 +197,7 @@ TEST_F(Stage, Bug27CurveBelowTheWindow) {
   start(100'000);
   reduce();
   cubic_.growth(70'000, 0, kMss, now_, Micros{1000});
-  for (int i = 0; i < 1000; ++i) {
+  for (std::uint32_t i = 0; i < 1000; ++i) {
     now_ += Micros{1000};
     EXPECT_EQ(cubic_.growth(99'000, i % 3 * kMss, kMss, now_, Micros{1000}), 0u);
   }
