@@ -81,7 +81,7 @@ TEST_F(Acceptability, Rfc9293_3_10_7_4_ResetWindowClosed) {
 }
 
 // RFC 5961 section 3.2.
-TEST_F(Acceptability, Rfc5961_3_2_Reset) {
+TEST_F(Acceptability, Bug20_Rfc5961_3_2_Reset) {
   small();
   in("R 4000");  // outside of the window
   in("R 0");
@@ -179,7 +179,7 @@ TEST_F(Acceptability, ResetsAreLimited) {
   EXPECT_LE(answered, 1500u);
 }
 
-TEST_F(Acceptability, ChecksumAndHeader) {
+TEST_F(Acceptability, Bug36_ChecksumAndHeader) {
   establish();
   std::vector<std::uint8_t> bytes = bytes_of("P. 1:11 ack 1");
   const IpAddress from = *IpAddress::parse(remote), to = *IpAddress::parse(local);
@@ -194,7 +194,7 @@ TEST_F(Acceptability, ChecksumAndHeader) {
   readable(0);
 }
 
-TEST_F(Acceptability, ImpossibleAddresses) {
+TEST_F(Acceptability, Bug37_ImpossibleAddresses) {
   listen();
   const std::vector<std::uint8_t> bytes = bytes_of("S 0");
   for (const char* from : {"0.0.0.0", "224.0.0.1", "255.255.255.255"}) {

@@ -9,7 +9,7 @@ namespace {
 using Bugs = Script;
 
 // Seastar: the search for a port never ended when none was left.
-TEST_F(Bugs, PortSearchEnds) {
+TEST_F(Bugs, Bug5_PortSearchEnds) {
   Connection* c = stack().connect(
       *IpAddress::parse(local), {*IpAddress::parse(remote), 80}, *this, now, Micros{0},
       [](void*, const FlowKey&) { return false; }, nullptr);
@@ -18,7 +18,7 @@ TEST_F(Bugs, PortSearchEnds) {
 }
 
 // VPP: two SYNs for one TIME-WAIT entry in one burst.
-TEST_F(Bugs, TwoSynsOnATimeWait) {
+TEST_F(Bugs, Bug23_TwoSynsOnATimeWait) {
   establish();
   shutdown();
   out("F. 1 ack 1");
@@ -50,7 +50,7 @@ TEST_F(Bugs, NoMemoryForTheLastText) {
 }
 
 // gVisor: a SYN with ECN bits was refused (RFC 3168 section 6.1.1).
-TEST_F(Bugs, SynWithEcnBits) {
+TEST_F(Bugs, Bug21_SynWithEcnBits) {
   listen();
   std::vector<std::uint8_t> bytes = bytes_of("S 0 <mss 1000>");
   bytes[13] |= 0xc0;
@@ -60,7 +60,7 @@ TEST_F(Bugs, SynWithEcnBits) {
 }
 
 // Several stacks: a read that opens the window was told to nobody.
-TEST_F(Bugs, ReadOpensTheWindow) {
+TEST_F(Bugs, Bug2_ReadOpensTheWindow) {
   config.receive_buffer = 4096;
   establish();
   in("P. 1:3073 ack 1");
@@ -70,7 +70,7 @@ TEST_F(Bugs, ReadOpensTheWindow) {
 }
 
 // smoltcp: segments of an empty MSS for ever; gVisor: a negative length at the edge of the window.
-TEST_F(Bugs, TinyWindowAndTinyMss) {
+TEST_F(Bugs, Bug35_TinyWindowAndTinyMss) {
   establish("mss 1", 7);
   write(20);
   out(". 1:8 ack 1");
@@ -83,7 +83,7 @@ TEST_F(Bugs, TinyWindowAndTinyMss) {
 }
 
 // picoTCP, gVisor: segments of one byte took a whole buffer each.
-TEST_F(Bugs, OneByteSegmentsDoNotExhaustMemory) {
+TEST_F(Bugs, Bug16_OneByteSegmentsDoNotExhaustMemory) {
   establish();
   for (unsigned at = 1; at <= 3000; ++at) {
     in("P. " + std::to_string(at) + ":" + std::to_string(at + 1) + " ack 1");
@@ -95,7 +95,7 @@ TEST_F(Bugs, OneByteSegmentsDoNotExhaustMemory) {
 }
 
 // mTCP: a connection on no list at all lingered for ever.
-TEST_F(Bugs, NothingLingersAfterClose) {
+TEST_F(Bugs, Bug25_NothingLingersAfterClose) {
   for (std::uint16_t p = 0; p < 20; ++p) {
     peer(static_cast<std::uint16_t>(40000 + p));
     establish();
@@ -110,7 +110,7 @@ TEST_F(Bugs, NothingLingersAfterClose) {
 }
 
 // litebox: the clock seemed to run backwards, and no timer fired again.
-TEST_F(Bugs, TimeRunsBackwards) {
+TEST_F(Bugs, Bug54_TimeRunsBackwards) {
   establish();
   write(10);
   out("P. 1:11 ack 1");
@@ -121,7 +121,7 @@ TEST_F(Bugs, TimeRunsBackwards) {
 }
 
 // gVisor: sequence of keepalive, close, and the timer that was left.
-TEST_F(Bugs, KeepaliveTimerAfterClose) {
+TEST_F(Bugs, Bug56_KeepaliveTimerAfterClose) {
   establish();
   conn->set_keepalive(true);
   close();
@@ -132,7 +132,7 @@ TEST_F(Bugs, KeepaliveTimerAfterClose) {
 }
 
 // gVisor: a peer that takes its window back made throughput collapse.
-TEST_F(Bugs, PeerShrinksItsWindow) {
+TEST_F(Bugs, Bug14_PeerShrinksItsWindow) {
   establish("mss 1000", 5000);
   write(5000);
   EXPECT_EQ(drain(), 5u);
@@ -145,7 +145,7 @@ TEST_F(Bugs, PeerShrinksItsWindow) {
 }
 
 // ... to nothing: what is beyond counts as unsent and is probed for.
-TEST_F(Bugs, PeerClosesItsWindowOverDataOut) {
+TEST_F(Bugs, Bug44_PeerClosesItsWindowOverDataOut) {
   establish("mss 1000", 5000);
   write(3000);
   EXPECT_EQ(drain(), 3u);
@@ -161,7 +161,7 @@ TEST_F(Bugs, PeerClosesItsWindowOverDataOut) {
 }
 
 // Every connection gets its own window, also when ACKs of several come in one burst.
-TEST_F(Bugs, WindowOfAnotherConnection) {
+TEST_F(Bugs, Bug11_WindowOfAnotherConnection) {
   establish("mss 1000", 1000);
   Connection* first = conn;
   peer(40001);

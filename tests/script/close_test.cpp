@@ -71,7 +71,7 @@ TEST_F(Close, Rfc9293_3_6_SimultaneousClose) {
   EXPECT_EQ(stack().time_wait_count(), 1u);
 }
 
-TEST_F(Close, FinRepeatedInFinWait1) {
+TEST_F(Close, Bug7_FinRepeatedInFinWait1) {
   establish();
   shutdown();
   out("F. 1 ack 1");
@@ -81,7 +81,7 @@ TEST_F(Close, FinRepeatedInFinWait1) {
   quiet(10s);
 }
 
-TEST_F(Close, FinRepeatedInClosing) {
+TEST_F(Close, Bug7_FinRepeatedInClosing) {
   establish();
   shutdown();
   out("F. 1 ack 1");
@@ -91,7 +91,7 @@ TEST_F(Close, FinRepeatedInClosing) {
   state(State::closing);
 }
 
-TEST_F(Close, FinRepeatedInLastAck) {
+TEST_F(Close, Bug7_FinRepeatedInLastAck) {
   establish();
   in("F. 1 ack 1");
   out(". 1 ack 2");
@@ -103,7 +103,7 @@ TEST_F(Close, FinRepeatedInLastAck) {
   ended(CloseReason::graceful);
 }
 
-TEST_F(Close, FinRepeatedTogetherWithText) {
+TEST_F(Close, Bug7_FinRepeatedTogetherWithText) {
   establish();
   write(100);
   out("P. 1:101 ack 1");
@@ -129,7 +129,7 @@ TEST_F(Close, FinNeverAcknowledged) {
   EXPECT_EQ(stats().tcp_out_rsts, 1u);
 }
 
-TEST_F(Close, FinOutOfOrder) {
+TEST_F(Close, Bug8_FinOutOfOrder) {
   establish();
   in("F. 101:201 ack 1");
   out(". 1 ack 1");
@@ -141,7 +141,7 @@ TEST_F(Close, FinOutOfOrder) {
   state(State::close_wait);
 }
 
-TEST_F(Close, BareFinOutOfOrder) {
+TEST_F(Close, Bug8_BareFinOutOfOrder) {
   establish();
   in("F. 101 ack 1");
   out(". 1 ack 1");
@@ -152,7 +152,7 @@ TEST_F(Close, BareFinOutOfOrder) {
 }
 
 // The window takes part of the text in front of the FIN: both come again.
-TEST_F(Close, FinBeyondTheWindow) {
+TEST_F(Close, Bug8_FinBeyondTheWindow) {
   config.receive_buffer = 4096;
   establish();
   in("F. 1:3501 ack 1");
@@ -221,7 +221,7 @@ TEST_F(Close, Rfc9293_3_10_5_Abort) {
   out("R 101");
 }
 
-TEST_F(Close, CloseWhileConnecting) {
+TEST_F(Close, Bug57_CloseWhileConnecting) {
   connect();
   out("S 0");
   close();
@@ -293,7 +293,7 @@ TEST_F(Close, Rfc1337_TimeWaitIgnoresReset) {
   EXPECT_EQ(stack().time_wait_count(), 1u);
 }
 
-TEST_F(Close, Rfc9293_3_6_1_NewSynInTimeWait) {
+TEST_F(Close, Bug24_Rfc9293_3_6_1_NewSynInTimeWait) {
   time_wait();
   const std::uint32_t before = iss();
   in("S 5000 <mss 1000>");

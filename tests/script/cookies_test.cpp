@@ -60,7 +60,7 @@ TEST_F(Cookies, OverIpv6) {
 }
 
 // gVisor 03f17c7d, 874ffd6a: text or FIN on the ACK that completes the handshake was lost.
-TEST_F(Cookies, Bug22TextAndFinOnTheAckOfACookie) {
+TEST_F(Cookies, Bug22_TextAndFinOnTheAckOfACookie) {
   listen();
   syn("mss 1460");
   in("FP. 1:101 ack 1");
@@ -115,7 +115,7 @@ TEST_F(Cookies, Rfc9293_3_10_7_2_InvalidIsReset) {
 }
 
 // smoltcp and others: once cookies, always cookies; gVisor 874ffd6a: a counter that only grew.
-TEST_F(Cookies, Bug4CacheServesAgainWhenItHasRoom) {
+TEST_F(Cookies, Bug4_CacheServesAgainWhenItHasRoom) {
   config.syn_cache_entries = 1;
   listen();
   syn("mss 1000");

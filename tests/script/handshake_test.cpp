@@ -42,7 +42,7 @@ TEST_F(Handshake, Rfc9293_3_7_1_DefaultMssOfIpv6) {
   out("P. 1221:2001 ack 1");
 }
 
-TEST_F(Handshake, Rfc9293_3_7_1_MssZeroAndTiny) {
+TEST_F(Handshake, Bug34_Rfc9293_3_7_1_MssZeroAndTiny) {
   establish("mss 0");
   write(600);
   out(". 1:537 ack 1");
@@ -55,7 +55,7 @@ TEST_F(Handshake, Rfc9293_3_7_1_MssZeroAndTiny) {
   out("P. 97:101 ack 1");
 }
 
-TEST_F(Handshake, Rfc9293_3_7_1_OptionsComeOffTheMss) {
+TEST_F(Handshake, Bug34_Rfc9293_3_7_1_OptionsComeOffTheMss) {
   establish("mss 1000,ts");
   write(1000);
   out(". 1:989 ack 1");
@@ -93,7 +93,7 @@ TEST_F(Handshake, Rfc7323_2_3_ShiftIsAtMost14) {
 }
 
 // The window of the SYN-ACK is taken as it is, that of the ACK after it is scaled.
-TEST_F(Handshake, Rfc7323_2_2_WindowOfSynNotScaled) {
+TEST_F(Handshake, Bug1_Rfc7323_2_2_WindowOfSynNotScaled) {
   connect();
   out("S 0");
   in("S. 0 ack 1 win 500 <mss 1000,wscale 7>");
@@ -162,7 +162,7 @@ TEST_F(Handshake, Rfc9293_3_10_7_3_DataAndFinOnSynAck) {
   state(State::close_wait);
 }
 
-TEST_F(Handshake, Rfc9293_3_5_DataOnHandshakeAck) {
+TEST_F(Handshake, Bug22_Rfc9293_3_5_DataOnHandshakeAck) {
   listen();
   in("S 0 <mss 1000>");
   out("S. 0 ack 1");
@@ -172,7 +172,7 @@ TEST_F(Handshake, Rfc9293_3_5_DataOnHandshakeAck) {
   read(100);
 }
 
-TEST_F(Handshake, Rfc9293_3_5_FinOnHandshakeAck) {
+TEST_F(Handshake, Bug22_Rfc9293_3_5_FinOnHandshakeAck) {
   listen();
   in("S 0 <mss 1000>");
   out("S. 0 ack 1");
@@ -196,7 +196,7 @@ TEST_F(Handshake, Rfc9293_3_5_DataWhenHandshakeAckWasLost) {
   readable(200);
 }
 
-TEST_F(Handshake, Rfc9293_3_10_7_2_Listen) {
+TEST_F(Handshake, Bug20_Rfc9293_3_10_7_2_Listen) {
   listen();
   in("R 0");
   in("R. 0 ack 7");

@@ -163,7 +163,7 @@ TEST_F(Receive, SackBesideData) {
   out(". 1461:1561 ack 1 <sack 2001-3001>");
 }
 
-TEST_F(Receive, BeyondTheWindowIsTrimmed) {
+TEST_F(Receive, Bug18_BeyondTheWindowIsTrimmed) {
   config.receive_buffer = 4096;
   establish();
   in("P. 1:3501 ack 1");
@@ -173,7 +173,7 @@ TEST_F(Receive, BeyondTheWindowIsTrimmed) {
   out(". 1 ack 3073 win 3072");
 }
 
-TEST_F(Receive, OutOfOrderBeyondTheWindowIsTrimmed) {
+TEST_F(Receive, Bug18_OutOfOrderBeyondTheWindowIsTrimmed) {
   config.receive_buffer = 4096;
   establish("mss 1460,sackOK");
   in(". 3001:4001 ack 1");
@@ -194,7 +194,7 @@ TEST_F(Receive, Rfc9293_3_8_6_2_2_SillyWindow) {
   out(". 1 ack 8977 win 4460");
 }
 
-TEST_F(Receive, Rfc9293_3_8_6_1_ProbeOfAClosedWindow) {
+TEST_F(Receive, Bug12_Rfc9293_3_8_6_1_ProbeOfAClosedWindow) {
   fill();
   in(". 8977:8978 ack 1");
   out(". 1 ack 8977 win 0");
@@ -237,7 +237,7 @@ TEST_F(Receive, ReadInTheSameTurnKeepsTheWindowOpen) {
   EXPECT_EQ(stack().memory_in_use(), 0u);
 }
 
-TEST_F(Receive, RangesAreBounded) {
+TEST_F(Receive, Bug17_RangesAreBounded) {
   establish("mss 1460,sackOK");
   for (unsigned at = 3; at < 403; at += 2) {
     in(text(at, at + 1));

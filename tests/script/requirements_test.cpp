@@ -190,7 +190,7 @@ TEST_F(Requirement, Rfc9293_3_5_OldDuplicateSyn) {
 
 // RFC 9293 section 3.5.1, half-open connections: we crashed and know nothing; the peer's text is
 // answered by a reset in its sequence space.
-TEST_F(Requirement, Rfc9293_3_5_1_HalfOpenIsReset) {
+TEST_F(Requirement, Bug51_Rfc9293_3_5_1_HalfOpenIsReset) {
   listen();
   in("P. 300:400 ack 100");
   out("R 100");

@@ -42,7 +42,7 @@ TEST_F(Sack, Rfc6675_4_SeveralHoles) {
 }
 
 // At the recovery point it ends, whatever ranges are left, and the next loss is a loss anew.
-TEST_F(Sack, Rfc6675_5_EndsAtTheRecoveryPoint) {
+TEST_F(Sack, Bug29_Rfc6675_5_EndsAtTheRecoveryPoint) {
   flight();
   in(". 1 ack 1 <sack 1001-10001>");
   out(". 1:1001 ack 1");

@@ -155,7 +155,7 @@ TEST_F(Send, Rfc6298_2_RttOfTheHandshake) {
 }
 
 // (5.3): restarted by an ACK of new data, and by nothing else.
-TEST_F(Send, Rfc6298_5_3_Restart) {
+TEST_F(Send, Bug9_Rfc6298_5_3_Restart) {
   establish("mss 1000");
   write(2000);
   EXPECT_EQ(drain(), 2u);
@@ -261,7 +261,7 @@ TEST_F(Send, Rfc6582_3_2_NoSecondRecoveryFromEchoes) {
   in(". 1 ack 11001");
 }
 
-TEST_F(Send, CongestionWindowLimits) {
+TEST_F(Send, Bug3_CongestionWindowLimits) {
   establish("mss 1000");
   write(100'000);
   EXPECT_EQ(drain(), 10u);
@@ -269,7 +269,7 @@ TEST_F(Send, CongestionWindowLimits) {
   EXPECT_EQ(drain(), 4u);  // slow start: two acknowledged, two more
 }
 
-TEST_F(Send, Rfc5681_4_1_RestartAfterIdle) {
+TEST_F(Send, Bug59_Rfc5681_4_1_RestartAfterIdle) {
   establish("mss 1000");
   write(10'000);
   EXPECT_EQ(drain(), 10u);

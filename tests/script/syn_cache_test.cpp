@@ -98,7 +98,7 @@ TEST_F(SynCache, Rfc9293_3_10_7_4_AnotherSynBeginsAnew) {
   out("P. 701:1001 ack 501");
 }
 
-TEST_F(SynCache, Rfc9293_3_10_7_4_WrongAckIsReset) {
+TEST_F(SynCache, Bug19_Rfc9293_3_10_7_4_WrongAckIsReset) {
   listen();
   in("S 0 <mss 1000>");
   out("S. 0 ack 1");
@@ -188,7 +188,7 @@ TEST_F(SynCache, Rfc6298_3_RepeatedSynAckIsNotTimed) {
   after(1000ms, "P. 1:101 ack 1");
 }
 
-TEST_F(SynCache, FloodCostsNothingButTheCache) {
+TEST_F(SynCache, Bug38_FloodCostsNothingButTheCache) {
   config.syn_cache_entries = 64;
   listen();
   for (std::uint16_t p = 1; p <= 2000; ++p) {

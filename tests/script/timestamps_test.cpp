@@ -95,7 +95,7 @@ class Wrap : public Script {
   }
 };
 
-TEST_F(Wrap, Rfc9293_3_4_SendingAndSack) {
+TEST_F(Wrap, Bug33_Rfc9293_3_4_SendingAndSack) {
   round_trip = 20ms;
   near_wrap("mss 1000,sackOK");
   write(10'000);

@@ -84,7 +84,7 @@ TEST_F(ArpTest, PacketWaitsForResolution) {
 }
 
 // More waiters than the queue holds: the oldest dies, counted; nothing throws (Seastar #368).
-TEST_F(ArpTest, WaitingPacketsAreBoundedPerNeighbour) {
+TEST_F(ArpTest, Bug41_WaitingPacketsAreBoundedPerNeighbour) {
   net->poll(at(1));
   for (std::size_t i = 0; i < 600; ++i) ASSERT_TRUE(send("198.18.1.2", "198.18.1.1", i));
   EXPECT_EQ(net->held_count(), 3u);
@@ -98,7 +98,7 @@ TEST_F(ArpTest, WaitingPacketsAreBoundedPerNeighbour) {
   }
 }
 
-TEST_F(ArpTest, WaitingPacketsAreBoundedInAll) {
+TEST_F(ArpTest, Bug41_WaitingPacketsAreBoundedInAll) {
   net->poll(at(1));
   for (int host = 2; host < 102; ++host) {
     ASSERT_TRUE(send("198.18.1." + std::to_string(host)));

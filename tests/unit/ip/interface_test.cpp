@@ -5,7 +5,7 @@
 namespace sluice::ip::test {
 namespace {
 
-TEST_F(InterfaceTest, TcpIsHandedUpWithoutPadding) {
+TEST_F(InterfaceTest, Bug46_TcpIsHandedUpWithoutPadding) {
   Bytes frame = ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 6, tcp_segment());
   frame.resize(60, 0xaa);
   frame[15] = 0;
@@ -87,7 +87,7 @@ TEST_F(InterfaceTest, FramesForOthersAreDropped) {
   EXPECT_EQ(count(Counter::drop_ip_destination), 3u);
 }
 
-TEST_F(InterfaceTest, ForgedSourcesAreDropped) {
+TEST_F(InterfaceTest, Bug37_ForgedSourcesAreDropped) {
   const IpAddress us = ip("198.18.1.1");
   EXPECT_EQ(in(ip_frame(us, us, 6, tcp_segment()), at(1)).drop, Drop::drop_ip_source);
   EXPECT_EQ(in(ip_frame(ip("198.18.1.255"), us, 6, tcp_segment()), at(1)).drop,

@@ -88,7 +88,7 @@ TEST(ParseFrame, CapturedSyn) {
 }
 
 // RFC 894: a 40-byte packet fills a 46-byte frame; the 6 bytes behind it are not payload.
-TEST(ParseFrame, EthernetPaddingIsNotPayload) {
+TEST(ParseFrame, Bug46_EthernetPaddingIsNotPayload) {
   auto frame = v4_frame(tcp_header());
   frame.resize(60, 0xaa);
   const ParsedFrame p = parse_frame(frame);
@@ -164,7 +164,7 @@ TEST(ParseIpv4, WrongVersionLengthAndChecksum) {
 }
 
 // RFC 1122 section 3.2.1.3; a packet from 0.0.0.0 once took a router down.
-TEST(ParseIpv4, ImpossibleAddresses) {
+TEST(ParseIpv4, Bug37_ImpossibleAddresses) {
   for (const char* source : {"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.1.1",
                              "240.0.0.1", "255.255.255.255"}) {
     EXPECT_EQ(parse_frame(v4_frame(tcp_header(), 6, source)).drop, Drop::drop_ip_source) << source;
@@ -228,7 +228,7 @@ TEST(ParseIpv4, Fragments) {
   EXPECT_EQ(parse_frame(tiny).drop, Drop::drop_l4_truncated);
 }
 
-TEST(ParseTcp, DataOffset) {
+TEST(ParseTcp, Bug36_DataOffset) {
   auto tcp = tcp_header();
   tcp[12] = 0x40;
   EXPECT_EQ(parse_frame(v4_frame(tcp)).drop, Drop::drop_tcp_header_length);

@@ -458,7 +458,7 @@ TEST(DeviceArguments, AreCompletedForPacketSockets) {
   }
 }
 
-TEST_F(PortTest, PoolSaysWhatItCannotHave) {
+TEST_F(PortTest, Bug55_PoolSaysWhatItCannotHave) {
   const auto none = PacketPool::make({.name = "none", .buffers = 0});
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error(), "no packet buffers are configured");

@@ -266,7 +266,7 @@ TEST_F(RssTest, WithoutAHashInTheFrameEveryOneIsChecked) {
 }
 
 // Seen with NICs that take a key and go on with their own.
-TEST_F(RssTest, ANicThatPutsFramesElsewhereIsFoundOut) {
+TEST_F(RssTest, Bug42_ANicThatPutsFramesElsewhereIsFoundOut) {
   open();
   const auto right = queue_by_device(hash_by_device(flow(1000)));
   put(1 - right, flow(1000), std::nullopt);
@@ -279,7 +279,7 @@ TEST_F(RssTest, ANicThatPutsFramesElsewhereIsFoundOut) {
   EXPECT_EQ(port->stats().rss_mispredicted, 1u);
 }
 
-TEST_F(RssTest, ANicWithAnotherHashFunctionIsFoundOut) {
+TEST_F(RssTest, Bug42_ANicWithAnotherHashFunctionIsFoundOut) {
   open();
   const std::uint32_t hash = hash_by_device(flow(1000));
   put(queue_by_device(hash), flow(1000), hash ^ 0x10000);  // the right queue by chance
@@ -367,7 +367,7 @@ TEST_F(RssTest, OneWorkerHasNothingToSpread) {
   EXPECT_EQ(port->spreading_note(), "");
 }
 
-TEST_F(WithPool, ADeviceWithoutRssSaysSo) {
+TEST_F(WithPool, Bug49_ADeviceWithoutRssSaysSo) {
   auto port = Port::open({.name = "loop", .device = "net_ring0", .workers = 2}, *pool);
   ASSERT_TRUE(port) << port.error();
   EXPECT_EQ((*port)->spreading(), Spreading::redirect);

@@ -83,7 +83,7 @@ TEST_F(PreflightTest, WorkersOnEveryCoreIsAWarning) {
   EXPECT_TRUE(can_start(run()));
 }
 
-TEST_F(PreflightTest, HugepagesMissing) {
+TEST_F(PreflightTest, Bug55_HugepagesMissing) {
   config_.memory_mb = 201;
   config_.hugepages = Hugepages::automatic;
   EXPECT_EQ(only(),
@@ -105,7 +105,7 @@ TEST_F(PreflightTest, HugepagesPresent) {
   EXPECT_FALSE(hugepages_available(401, view_));
 }
 
-TEST_F(PreflightTest, NotEnoughMemory) {
+TEST_F(PreflightTest, Bug55_NotEnoughMemory) {
   put("/proc/meminfo", "MemAvailable: 102400 kB\n");
   config_.memory_mb = 200;
   EXPECT_NE(only().find("packet memory takes 200 MB; 100 MB are available"), std::string::npos);

@@ -77,7 +77,7 @@ TEST_F(Window, SlowStartStopsAtTheThreshold) {
 }
 
 // RFC 7661: what was not used does not grow.
-TEST_F(Window, Bug26ApplicationLimitedDoesNotGrow) {
+TEST_F(Window, Bug26_ApplicationLimitedDoesNotGrow) {
   for (int i = 0; i < 100; ++i) ack(kMss, kMss);
   EXPECT_EQ(c.window(), 10'000u);
   c.on_loss(20'000);
@@ -122,7 +122,7 @@ TEST_F(Window, BurstOfAcksGrowsLikeOneByOne) {
 }
 
 // gVisor 5f8c66e2: an ACK took the window down.
-TEST_F(Window, Bug27AckNeverLowersTheWindow) {
+TEST_F(Window, Bug27_AckNeverLowersTheWindow) {
   std::uint64_t random = 1;
   const auto below = [&](std::uint64_t n) {
     random = random * 6364136223846793005ULL + 1442695040888963407ULL;
@@ -155,7 +155,7 @@ TEST_F(Window, Rfc5681_3_1_LossCountsFlightNotWindow) {
 }
 
 // A timeout of the same segment again must not reduce again.
-TEST_F(Window, Bug26OneReductionPerTimeout) {
+TEST_F(Window, Bug26_OneReductionPerTimeout) {
   c.on_timeout(10'000, true);
   EXPECT_EQ(c.threshold(), 7000u);
   EXPECT_EQ(c.window(), kMss);

@@ -193,7 +193,7 @@ TEST_F(Stage, Rfc9438_4_2_TargetIsClamped) {
 }
 
 // gVisor 5f8c66e2: an ACK took the window down, where the curve is below it.
-TEST_F(Stage, Bug27CurveBelowTheWindow) {
+TEST_F(Stage, Bug27_CurveBelowTheWindow) {
   start(100'000);
   reduce();
   cubic_.growth(70'000, 0, kMss, now_, Micros{1000});

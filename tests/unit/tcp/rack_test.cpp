@@ -106,7 +106,7 @@ TEST(Rack, Rfc8985_6_2_DsackGrowsTheWindowOncePerRound) {
 }
 
 // gVisor #6113, #9778: with round trips shorter than the clock's grain everything counted as lost.
-TEST(Rack, TinyRoundTripTimes) {
+TEST(Rack, Bug28_TinyRoundTripTimes) {
   Rack r;
   deliver(r, segment(1000, 0), 1000);
   EXPECT_TRUE(r.valid());

@@ -35,7 +35,7 @@ TEST(Options, NothingAndPadding) {
   EXPECT_FALSE(o.has_mss);
 }
 
-TEST(Options, ImpossibleLengthsEndTheReading) {
+TEST(Options, Bug36_ImpossibleLengthsEndTheReading) {
   for (const auto& bytes : std::vector<std::vector<int>>{
            {2}, {2, 0}, {2, 1, 5, 5}, {2, 4, 5}, {1, 1, 1, 8}, {5, 40, 0, 0}, {254, 255, 0, 0}}) {
     const auto exact = std::make_unique<std::uint8_t[]>(bytes.size());

@@ -269,7 +269,7 @@ TEST_F(ChecksumFlagTest, WhatTheNicSaysIsPassedOn) {
   EXPECT_EQ(flags(RTE_MBUF_F_RX_L4_CKSUM_BAD).ip, ChecksumHint::unknown);
 }
 
-TEST_F(ChecksumFlagTest, UnknownIsVerifiedHere) {
+TEST_F(ChecksumFlagTest, Bug50_UnknownIsVerifiedHere) {
   receive(false, 0);
   EXPECT_EQ(taken(), 0u);
   EXPECT_EQ(dropped(), 1u);

@@ -36,7 +36,7 @@ TEST_F(TwoWorkersTest, AFlowReachesItsOwner) {
   EXPECT_EQ(count(Counter::redirected_packets, 1), 0u);
 }
 
-TEST_F(TwoWorkersTest, WhatTheOwnerOfNeighboursLearnsTheOtherUses) {
+TEST_F(TwoWorkersTest, Bug40_WhatTheOwnerOfNeighboursLearnsTheOtherUses) {
   // Answers to ARP and neighbour discovery come to worker 0 alone.
   for (const auto* address : {"198.18.1.1", "2001:db8:1::1"}) {
     test::Peer& agent = connect(1, kHttp, address);
