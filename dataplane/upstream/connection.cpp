@@ -94,9 +94,13 @@ bool Connection::begin(tcp::Connection& tcp, std::string& error) {
   return true;
 }
 
-void Connection::on_ready(tcp::Connection&, Time now) {
+void Connection::on_ready(tcp::Connection& tcp, Time now) {
   if (removed_) return;
   now_ = now;
+  if (!tcp_up_ && tcp.established()) {
+    tcp_up_ = true;
+    set_up_deadline_ = now + target_.tls_time;
+  }
   stream_->advance(*pools_.handshakes_, now);
   if (!http_) {
     set_up(now);

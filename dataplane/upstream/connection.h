@@ -47,14 +47,15 @@ class Connection final : public tcp::Observer, public http::ClientHandler {
   std::unique_ptr<tls::Stream> stream_;
   std::unique_ptr<http::ClientConnection> http_;
   Exchange* exchange_ = nullptr;
-  Time now_{};  // of the call in progress; handlers need it
-  Time set_up_deadline_{};
+  Time now_{};              // of the call in progress; handlers need it
+  Time set_up_deadline_{};  // of TCP (which has its own, too), then of TLS
   Time idle_since_{};
   std::uint64_t sent_bytes_ = 0;  // for the exchange in progress, as written to the stream
   std::size_t index_ = 0;         // in Pools::connections_
   bool dirty_ = false;
   bool pooled_ = false;  // in its group's idle list
   bool ended_ = false;   // feed_end() was given
+  bool tcp_up_ = false;
   bool removed_ = false;
 };
 

@@ -172,7 +172,7 @@ void Pools::poll_timers(Time now) {
       ++i;
       continue;
     }
-    // TCP has its own limit; past both, it is TLS that does not come to an end.
+    // TCP ends by its own limit; what is left is TLS that does not come to an end.
     c->lost(telemetry::Reason::connect_timeout, "the TLS handshake with the tool took too long",
             now);
     if (i < handshaking_.size() && handshaking_[i] == c) ++i;

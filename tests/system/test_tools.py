@@ -168,7 +168,7 @@ def test_tool_that_does_not_answer_syns(lab, mute, http):
 @BOTH
 def test_tool_that_does_not_answer_client_hellos(lab, http):
     """It takes the TCP connection: what is too long is TLS."""
-    with another_tool(lab, "silent", port=8081, timeouts={"connect_ms": 400, "tls_ms": 500},
+    with another_tool(lab, "silent", port=8081, timeouts={"connect_ms": 2000, "tls_ms": 500},
                       tls={"enabled": True, "server_name": "silent.example"}) as host:
         reply = lab.get("/", host=host, http=http)
     assert_refused(reply, 504, "connect_timeout")

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "crypto/contexts.h"
 #include "wire.h"
 
 namespace sluice::upstream {
@@ -252,6 +253,31 @@ TEST_F(PoolTest, ARefusedConnectionIsConnectFailed) {
   run();
   EXPECT_EQ(caller.failed, Reason::connect_failed);
   EXPECT_EQ(pools_->connection_count(), 0u);
+}
+
+// The time for TLS begins when TCP is there, however little of its own that took.
+TEST_F(PoolTest, AToolSilentInTheTlsHandshakeHasItsTimeForTlsAlone) {
+  auto context = crypto::ClientContext::make({});
+  ASSERT_TRUE(context.has_value()) << context.error();
+  service_.tls.enabled = true;
+  service_.tls.context = std::shared_ptr<void>(std::move(*context));
+  service_.tls.server_name = "kb.backend.example";
+  service_.timeouts.connect = Millis{5000};
+  service_.timeouts.tls = Millis{500};
+  const auto request = get();
+  Caller caller;
+  Exchange exchange(*pools_, caller, request, false, true);
+  exchange.start(target(), now_);
+  run();
+  ASSERT_EQ(tool_.peers.size(), 1u);
+  EXPECT_FALSE(peer(0).received.empty());  // a ClientHello
+  now_ += Micros{495'000};
+  run();
+  EXPECT_EQ(caller.failed, Reason::ok);
+  now_ += Micros{10'000};
+  run();
+  EXPECT_EQ(caller.failed, Reason::connect_timeout);
+  EXPECT_EQ(caller.detail, "the TLS handshake with the tool took too long");
 }
 
 TEST_F(PoolTest, AHostOfAnotherFamilyIsConnectFailedAtOnce) {
