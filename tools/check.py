@@ -321,8 +321,12 @@ def fuzz():
                              env={"ASAN_OPTIONS": "detect_leaks=1"})
         return Outcome(1, 0) if code == 0 else Outcome(0, 1, f"{name}\n" + last_lines(text))
 
+    unused = [f"{path.relative_to(ROOT)} belongs to no target"
+              for path in sorted((ROOT / "tests/fuzz").glob("*/seeds/*"))
+              if f"fuzz_{path.name}" not in names]
+    start = Outcome(0, 1, "\n".join(unused)) if unused else Outcome()
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        return sum(pool.map(one, names), Outcome())
+        return sum(pool.map(one, names), start)
 
 
 def junit(name, *words, timeout=1500, env=None):
