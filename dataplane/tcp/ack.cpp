@@ -10,7 +10,7 @@ namespace sluice::tcp {
 void Stack::Impl::process_ack(Pcb& p, const Segment& s) {
   AckNews news;
   news.in_flight = p.sent.in_flight();
-  news.highest = p.rack.highest();
+  news.highest = p.rack.highest(p.snd_una);
   news.acked = s.ack > p.snd_una ? distance(p.snd_una, s.ack) : 0;
   const bool window_changed = s.ack >= p.snd_una && update_window(p, s);
   if (p.persisting) {

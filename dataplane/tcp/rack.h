@@ -46,14 +46,14 @@ class Rack {
   static constexpr std::uint8_t kPersist = 16;  // recoveries that a wider window lasts
 
   // Steps 1 to 3 of section 6.2 for one segment that is newly reported as delivered, cumulatively
-  // or selectively. `fack` is highest() before the ACK that reports it. `ambiguous`: the echoed
-  // timestamp shows that an earlier transmission than the last was answered.
+  // or selectively. `fack` is highest(SND.UNA) before the ACK that reports it. `ambiguous`: the
+  // echoed timestamp shows that an earlier transmission than the last was answered.
   void delivered(const SentSegment& s, Time now, Seq fack, bool ambiguous) {
     const Micros rtt = std::max(now - s.sent, Micros{1});
     if (!s.retransmitted) {
       min_rtt_.sample(rtt, now);
       // Step 3: below what arrived before, and never sent again.
-      if (any_ && s.end() < fack) reordering_seen_ = true;
+      if (s.end() < fack) reordering_seen_ = true;
     }
     fack_ = any_ ? later(fack_, s.end()) : s.end();
     // An answer faster than any before is one to an earlier transmission.
@@ -97,7 +97,8 @@ class Rack {
   Time sent() const { return sent_; }          // RACK.xmit_ts
   Seq end() const { return end_; }             // RACK.end_seq
   Micros rtt() const { return Micros{rtt_}; }  // RACK.rtt
-  Seq highest() const { return fack_; }
+  // RACK.fack; `una` as long as nothing was delivered, below which nothing can be.
+  Seq highest(Seq una) const { return any_ ? fack_ : una; }
   bool reordering_seen() const { return reordering_seen_; }
   std::uint8_t multiplier() const { return multiplier_; }
   Micros min_rtt() const { return min_rtt_.value(); }

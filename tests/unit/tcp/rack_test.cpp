@@ -18,7 +18,7 @@ SentSegment segment(std::int64_t sent, std::uint32_t start, bool retransmitted =
 
 // Reports it delivered, at `now`, with an ACK of its own.
 void deliver(Rack& r, const SentSegment& s, std::int64_t now, bool ambiguous = false) {
-  r.delivered(s, at(now), r.highest(), ambiguous);
+  r.delivered(s, at(now), r.highest(s.start), ambiguous);
 }
 
 TEST(MinRtt, Rfc8985_6_2_WindowedMinimum) {
@@ -73,6 +73,18 @@ TEST(Rack, Rfc8985_6_2_Reordering) {
   deliver(r, segment(1100, 300), 1700);
   deliver(r, segment(1050, 200), 1700);
   EXPECT_TRUE(r.reordering_seen());
+}
+
+// The first report of all, about several segments, wherever their sequence numbers lie.
+TEST(Rack, Rfc8985_6_2_FirstReportIsNoReordering) {
+  for (const std::uint32_t start : {100u, 0x7fffff00u, 0x80000100u, 0xffffff80u}) {
+    Rack r;
+    const Seq before = r.highest(Seq(start));
+    for (std::uint32_t i = 0; i < 3; ++i) {
+      r.delivered(segment(1000, start + 100 * i), at(2000), before, false);
+    }
+    EXPECT_FALSE(r.reordering_seen()) << start;
+  }
 }
 
 TEST(Rack, Rfc8985_6_2_Window) {
