@@ -19,6 +19,12 @@ Seq acceptable_seq(const Pcb& p) {
   return earlier(p.snd_max, p.snd_una + p.snd_wnd);
 }
 
+// Text of one new segment. Where the peer's buffer holds one segment and part of another, the part
+// would wait for a better window, and the peer's delayed ACK for the part: it gets two halves.
+std::uint32_t filling(std::uint32_t largest_window, std::uint32_t mss) {
+  return largest_window > mss && largest_window < 2 * mss ? (largest_window + 1) / 2 : mss;
+}
+
 }  // namespace
 
 // RFC 9293 section 3.7.1: what we can receive, whatever options there will be.
@@ -87,7 +93,7 @@ bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
     const Seq end = p.data_end();
     const std::uint32_t unsent = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
     const std::uint32_t mss = send_mss(p);
-    std::uint32_t length = std::min(unsent, mss);
+    std::uint32_t length = std::min(unsent, filling(p.max_snd_wnd, mss));
     const Seq edge = p.snd_una + p.snd_wnd;
     const std::uint32_t room = edge > p.snd_nxt ? distance(p.snd_nxt, edge) : 0;
     if (length > room) {
