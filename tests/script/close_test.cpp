@@ -166,6 +166,23 @@ TEST_F(Close, Bug8_FinBeyondTheWindow) {
   end_of_stream();
 }
 
+// elks, Demikernel: the application heard of the end before it had the text in front of it.
+TEST_F(Close, Bug58_TextComesBeforeTheEnd) {
+  establish();
+  burst({"P. 1:51 ack 1", "FP. 51:101 ack 1"});
+  out(". 1 ack 102");
+  end_of_stream(false);
+  read(60);
+  end_of_stream(false);
+  readable(40);
+  shutdown();
+  out("F. 1 ack 102");
+  in(". 102 ack 2");
+  open();
+  read(40);
+  ended(CloseReason::graceful);
+}
+
 TEST_F(Close, RepeatedFinIsAcknowledged) {
   establish();
   in("F. 1 ack 1");

@@ -244,6 +244,20 @@ TEST_F(Starved, WindowOfSegmentsBeforeTheRefusedOnes) {
   out("P. 1:1001 ack 1");
 }
 
+// gVisor: room that came back by another way than an acknowledgement woke no writer.
+TEST_F(Starved, Bug15_WriterIsWokenWhenMemoryIsBack) {
+  starve();
+  EXPECT_EQ(try_write(1000), 0u);
+  quiet(300ms);
+  EXPECT_EQ(try_write(1000), 0u);
+  feed();
+  const std::size_t calls = ready_calls;
+  skip(20ms);
+  EXPECT_EQ(ready_calls, calls + 1);
+  write(1000);
+  out("P. 1:1001 ack 1");
+}
+
 // Writers leave room: text can still be received when no more can be queued.
 TEST_F(Network, WriterWaitsForMemory) {
   config.memory_limit = 16'384;

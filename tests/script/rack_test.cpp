@@ -114,6 +114,26 @@ TEST_F(Rack, Rfc8985_6_2_TooFastAnAnswerToARetransmission) {
   EXPECT_EQ(stats().tcp_retrans_segs, 1u);
 }
 
+// gVisor: what was lost went out twice; smoltcp and others: beyond the peer's window.
+TEST_F(Rack, Bug28_LostSegmentsGoOnceAndWithinTheWindow) {
+  flight();
+  in(". 1 ack 1 win 2000 <sack 6001-10001>");
+  out(". 1:1001 ack 1");
+  out(". 1001:2001 ack 1");
+  in(". 1 ack 1 win 2000 <sack 6001-10001>");
+  quiet(kRtt);
+  in(". 1 ack 2001 win 8000 <sack 6001-10001>");
+  out(". 2001:3001 ack 1");
+  out(". 3001:4001 ack 1");
+  out(". 4001:5001 ack 1");
+  out(". 5001:6001 ack 1");
+  in(". 1 ack 2001 win 8000 <sack 6001-10001>");
+  quiet(kRtt);
+  in(". 1 ack 10001");
+  goes_on(10001);
+  EXPECT_EQ(stats().tcp_retrans_segs, 6u);
+}
+
 // Without SACK three duplicates count (RFC 6582), and no timer of RFC 8985 runs.
 TEST_F(Rack, NotWithoutSack) {
   flight("mss 1000", 3);

@@ -54,6 +54,11 @@ TEST_F(Sack, Bug29_Rfc6675_5_EndsAtTheRecoveryPoint) {
   in(". 1 ack 10001 <sack 11001-15001>");
   out(". 10001:11001 ack 1");
   EXPECT_EQ(stats().tcp_fast_retransmits, 2u);
+  // VPP 472cdc9: ranges left over prolonged the first recovery, and nothing was reduced again.
+  quiet(kRtt);
+  in(". 1 ack 15001");
+  write(20'000);
+  EXPECT_EQ(drain(), 3u);
 }
 
 // NextSeg() rule 2: when nothing is left to repair, new data goes as ACKs come in.
@@ -115,6 +120,22 @@ TEST_F(Sack, Bug32_NestedAndOverlappingRanges) {
   in(". 1 ack 10001");
   quiet(2s);
   EXPECT_EQ(stats().tcp_retrans_segs, 1u);
+}
+
+// smoltcp: SACK was agreed on by those who were called, and not by those who called.
+TEST_F(Sack, Bug31_WhenWeOpened) {
+  round_trip = kRtt;
+  establish_active("mss 1000,sackOK");
+  in(". 1001:2001 ack 1");
+  out(". 1 ack 1 <sack 1001-2001>");
+  in(". 1:1001 ack 1");
+  out(". 1 ack 2001 <>");
+  write(5000);
+  EXPECT_EQ(drain(), 5u);
+  quiet(kRtt);
+  in(". 2001 ack 1 <sack 2001-5001>");
+  out(". 1:1001 ack 2001");
+  out(". 1001:2001 ack 2001");
 }
 
 // Section 8: after a timeout the receiver may have thrown away what it reported.

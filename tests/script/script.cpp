@@ -435,7 +435,7 @@ void Script::connect(Micros timeout, Where where) {
   reason_ = CloseReason::none;
   read_ = written_ = 0;
   conn = stack().connect(*IpAddress::parse(local), {*IpAddress::parse(remote), port_}, *this, now,
-                         timeout);
+                         timeout, accept_port, nullptr);
   if (conn == nullptr) {
     ADD_FAILURE_AT(where.file_name(), static_cast<int>(where.line())) << "connect() refused";
     return;

@@ -97,6 +97,7 @@ class Script : public ::testing::Test, public TransmitSink, public Acceptor, pub
   bool accept = true;          // what on_accept() answers
   std::size_t accepted = 0;
   std::size_t ready_calls = 0;
+  bool (*accept_port)(void*, const FlowKey&) = nullptr;  // which ports connect() may take
   std::uint32_t peer_isn = 0xfffff000;
   std::uint32_t peer_clock = 5000;       // TSval of the peer: this, and milliseconds since
   Micros round_trip{0};                  // of the handshakes that follow

@@ -196,6 +196,21 @@ TEST_F(Send, Rfc5681_3_1_OneSegmentAfterATimeout) {
   out(". 2001:3001 ack 1");
 }
 
+// VPP: what a timeout had marked was subtracted again by the next one.
+TEST_F(Send, Bug30_RepeatedTimeoutsCountOnce) {
+  ten("mss 1000");
+  for (const int ms : {200, 400, 800}) after(Millis{ms}, ". 1:1001 ack 1");
+  in(". 1 ack 10001");
+  write(30'000);
+  EXPECT_EQ(drain(), 1u);  // slow start, up to seven tenths of what was out when it began
+  in(". 1 ack 11001");
+  EXPECT_EQ(drain(), 2u);
+  in(". 1 ack 13001");
+  EXPECT_EQ(drain(), 4u);
+  in(". 1 ack 17001");
+  EXPECT_EQ(drain(), 7u);
+}
+
 TEST_F(Send, Rfc5681_3_2_FastRetransmit) {
   ten("mss 1000");
   in(". 1 ack 1");

@@ -77,6 +77,22 @@ TEST(TimerWheel, ArmedAgainWhileItFires) {
   wheel.cancel(n);
 }
 
+// VPP: what one that fires cancels has been taken from its slot already, and must not fire.
+TEST(TimerWheel, Bug10_CancelledByOneThatFires) {
+  TimerWheel wheel;
+  std::deque<Node> nodes(10);
+  for (Node& n : nodes) wheel.arm(n, at(1000));
+  int fired = 0;
+  wheel.expire(at(5000), 100, [&](TimerNode& node) {
+    ++fired;
+    for (Node& n : nodes) {
+      if (&n != &node) wheel.cancel(n);
+    }
+  });
+  EXPECT_EQ(fired, 1);
+  EXPECT_EQ(wheel.armed(), 0u);
+}
+
 // Any pattern of arming, moving, cancelling and long jumps of the clock: nothing fires early,
 // nothing that is due stays, and next_deadline() is never later than the first.
 TEST(TimerWheel, EqualsAList) {
