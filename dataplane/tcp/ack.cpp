@@ -11,6 +11,8 @@ void Stack::Impl::process_ack(Pcb& p, const Segment& s) {
   AckNews news;
   news.in_flight = p.sent.in_flight();
   news.highest = p.rack.highest(p.snd_una);
+  news.has_echo = s.options.has_timestamps;
+  news.echo = s.options.timestamp_echo;
   news.acked = s.ack > p.snd_una ? distance(p.snd_una, s.ack) : 0;
   const bool window_changed = s.ack >= p.snd_una && update_window(p, s);
   if (p.persisting) {
@@ -75,6 +77,7 @@ void Stack::Impl::delivered(Pcb& p, const Segment& s, const SentSegment& x, AckN
       x.retransmitted && p.timestamps && s.options.has_timestamps &&
       static_cast<std::int32_t>(s.options.timestamp_echo - timestamp_at(p.ts_offset, x.sent)) < 0;
   p.rack.delivered(x, now, news.highest, earlier_one);
+  if (!x.retransmitted && x.end() <= p.recover) news.original = true;
   if (x.retransmitted) {
     news.resent = true;
   } else {

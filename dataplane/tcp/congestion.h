@@ -99,6 +99,14 @@ class Congestion {
     window_ = std::max(window_, window);
     cubic_.pause(kNever);
   }
+  // RFC 4015 section 3.2 step 6, after undo(): up to `limit` at once, and on to where it was by
+  // slow start. `flight`: what was out when the loss was assumed.
+  void ease_in(std::uint32_t flight, std::uint32_t limit) {
+    limit = std::max(limit, mss_);
+    if (limit >= window_) return;
+    threshold_ = std::max(threshold_, std::min(flight, window_));
+    window_ = limit;
+  }
 
   // Something is about to be sent with nothing in flight. `too_long`: nothing has been sent for a
   // retransmission timeout (RFC 5681 section 4.1). How far the path took us is kept in the

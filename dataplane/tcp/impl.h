@@ -9,6 +9,7 @@
 // recovery.cpp: what is lost, and loss recovery
 // tail_probe.cpp: tail loss probes
 // retransmit.cpp: sending again
+// undo.cpp: recoveries that were for nothing
 // receive.cpp: step 7, text and window
 // output.cpp: what to send when; building segments
 // timers.cpp: what to do when time is up
@@ -80,7 +81,10 @@ struct AckNews {
   bool resent = false;              // it acknowledges something that was sent more than once
   Time original_sent{Time::min()};  // latest first transmission of what it acknowledges
   Micros rtt{0};                    // the round-trip time it shows; zero if it shows none
-  bool dsack = false;               // a duplicate arrived at the peer (RFC 2883)
+  bool original = false;            // what was sent once, and is below RECOVER, arrived
+  bool has_echo = false;
+  std::uint32_t echo = 0;  // TSecr
+  bool dsack = false;      // a duplicate arrived at the peer (RFC 2883)
   Seq dsack_start, dsack_end;
 };
 
@@ -233,6 +237,7 @@ struct Stack::Impl {
   void grow_window(Pcb& pcb, const AckNews& news, std::uint32_t acked);
   void during_recovery(Pcb& pcb, const AckNews& news, bool more_lost);
   void end_recovery(Pcb& pcb);
+  void leave_recovery(Pcb& pcb);
   void resend_lost(Pcb& pcb);
   void lose_after_timeout(Pcb& pcb);
   bool room_for_record(Pcb& pcb);
@@ -243,6 +248,18 @@ struct Stack::Impl {
   bool send_tail_probe(Pcb& pcb);
   void tail_probe_answered(Pcb& pcb, const AckNews& news);
   void end_tail_probe(Pcb& pcb);
+
+  // -- undo.cpp
+  void remember_for_undo(Pcb& pcb);
+  void forget_undo(Pcb& pcb);
+  void note_resent(Pcb& pcb, const SentSegment& segment);
+  void begin_frto(Pcb& pcb);
+  bool eifel_detects(Pcb& pcb, const AckNews& news);
+  bool frto_detects(Pcb& pcb, const AckNews& news);
+  bool detect_spurious(Pcb& pcb, const AckNews& news);
+  void undo_recovery(Pcb& pcb, const AckNews& news);
+  bool send_new_after_timeout(Pcb& pcb);
+  std::uint32_t next_new_segment(const Pcb& pcb) const;
 
   // -- retransmit.cpp
   bool retransmit_lost(Pcb& pcb, std::uint32_t& budget);
@@ -329,6 +346,7 @@ struct Stack::Impl {
   Slots<SynEntry> syn_entries;
   Slots<TimeWaitEntry> time_waits;
   std::vector<std::unique_ptr<OutOfOrder>> spare_overtaken;
+  std::vector<std::unique_ptr<Undo>> spare_undos;
 
   std::vector<Listener> listeners;
   std::bitset<65536> listening;

@@ -80,10 +80,16 @@ bool Stack::Impl::output_control(Pcb& p) {
 bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
   if (p.persisting) return true;
   if (p.tail_probe_due && !send_tail_probe(p)) return false;
+  if (p.undo && p.undo->frto == Frto::second_ack) {
+    if (!send_new_after_timeout(p)) return false;
+    if (p.undo->frto == Frto::second_ack) return true;
+  }
   if (!retransmit_lost(p, budget)) return false;
   if (p.sent.lost() > 0) return true;
   if (p.outstanding() == 0 && p.has_unsent()) {
-    p.congestion.on_idle(now, now - p.last_sent > p.rtt.rto());
+    const bool too_long = now - p.last_sent > p.rtt.rto();
+    if (too_long && p.undo && !p.undo->adapt) forget_undo(p);
+    p.congestion.on_idle(now, too_long);
   }
   while (p.has_unsent()) {
     if (budget-- == 0) {

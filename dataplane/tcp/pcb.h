@@ -20,6 +20,7 @@
 #include "seq.h"
 #include "tcp/stack.h"
 #include "telemetry/connection_record.h"
+#include "undo.h"
 
 namespace sluice::tcp {
 
@@ -141,14 +142,16 @@ struct Pcb final : Connection,
   Time last_sent{};
   Time last_heard{};
   Prr prr;
-  Seq timed_seq;  // an ACK past this may be the next sample: one per round trip
-  Seq recover;    // recovery ends when snd_una gets here
-  Seq probe_end;  // an ACK that reaches this ends the tail loss probe
+  std::unique_ptr<Undo> undo;  // of the recovery under way, or of the last
+  Seq timed_seq;               // an ACK past this may be the next sample: one per round trip
+  Seq recover;                 // recovery ends when snd_una gets here
+  Seq probe_end;               // an ACK that reaches this ends the tail loss probe
   Recovery recovery = Recovery::none;
   LossTimer loss_timer = LossTimer::reordering;
   bool timing = false;
   bool recover_valid = false;     // no new recovery without SACK until snd_una passes `recover`
   bool retransmit_first = false;  // one lost segment goes out whatever the congestion window
+  bool dsack_seen = false;        // the peer has reported a duplicate before
   bool rescued = false;           // RFC 6675 section 4, NextSeg() rule 4: once per recovery
   // Tail loss probe (RFC 8985 section 7): one at a time.
   bool probing_tail = false;

@@ -85,6 +85,14 @@ class Rack {
   // A retransmission was for nothing, as the undo of recovery found out: segments are reordered.
   void reordering_found() { reordering_seen_ = true; }
 
+  // What was delivered since `before` may have been an earlier transmission than was thought.
+  void forget_delivered(const Rack& before) {
+    sent_ = before.sent_;
+    end_ = before.end_;
+    rtt_ = before.rtt_;
+    valid_ = before.valid_;
+  }
+
   // Step 4, second half: how long a segment may be overtaken before it counts as lost. At least
   // what the clock can tell: it is read once per turn, and between hosts in one rack a quarter of a
   // round trip is less than that.

@@ -15,6 +15,7 @@ void Stack::Impl::after_ack(Pcb& p, const AckNews& news) {
     ++stats.tcp_sack_reneging;
     p.sent.forget_sacked();
   }
+  const bool undone = detect_spurious(p, news);
   const bool over = p.recovery != Recovery::none && p.snd_una >= p.recover;
   if (over) end_recovery(p);
   tail_probe_answered(p, news);
@@ -26,7 +27,7 @@ void Stack::Impl::after_ack(Pcb& p, const AckNews& news) {
     if (news.acked > 0) {
       p.dup_acks = 0;
       if (p.recover_valid && p.snd_una > p.recover) p.recover_valid = false;
-      if (!over) grow_window(p, news, news.acked);
+      if (!over && !undone) grow_window(p, news, news.acked);
     }
     if (!p.sack && p.dup_acks >= Rack::kDupThresh && !p.persisting &&
         (!p.recover_valid || p.snd_una > p.recover)) {
@@ -73,6 +74,8 @@ void Stack::Impl::loss_detection_timeout(Pcb& p) {
 void Stack::Impl::enter_recovery(Pcb& p, const AckNews& news) {
   ++stats.tcp_fast_retransmits;
   ++p.estats.fast_retran;
+  remember_for_undo(p);
+  p.undo->fast = true;
   p.recovery = Recovery::fast;
   p.recover = p.snd_max;
   p.recover_valid = true;
@@ -136,6 +139,15 @@ void Stack::Impl::end_recovery(Pcb& p) {
     }
     note(p, Happened::recovered, p.congestion.window());
   }
+  leave_recovery(p);
+  if (p.undo) {
+    p.undo->over = true;
+    p.undo->frto = Frto::none;
+    p.undo->end = p.snd_max;
+  }
+}
+
+void Stack::Impl::leave_recovery(Pcb& p) {
   p.rack.recovery_ended();
   p.recovery = Recovery::none;
   p.retransmit_first = false;
@@ -150,7 +162,10 @@ void Stack::Impl::resend_lost(Pcb& p) {
   const std::size_t before = p.sent.memory();
   p.sent.repack(send_mss(p));
   memory += p.sent.memory() - before;
-  if (p.recovery == Recovery::none) p.recovery = Recovery::timeout;
+  if (p.recovery == Recovery::none) {
+    p.recovery = Recovery::timeout;
+    forget_undo(p);  // not of this one
+  }
   p.recover = p.snd_max;
   p.recover_valid = true;
   p.dup_acks = 0;

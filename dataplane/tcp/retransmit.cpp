@@ -33,6 +33,7 @@ bool Stack::Impl::retransmit_lost(Pcb& p, std::uint32_t& budget) {
     const SentSegment again = *p.sent.next_lost();
     if (!send_again(p, again.start, std::min<std::uint32_t>(again.length, room))) return false;
     if (again.retransmitted) ++stats.tcp_lost_retransmits;
+    note_resent(p, again);
     p.sent.resent_next_lost(now);
     p.prr.sent(again.length);
     p.retransmit_first = false;
@@ -63,6 +64,7 @@ bool Stack::Impl::rescue(Pcb& p) {
     return true;
   }
   if (!send_again(p, last.start, last.length)) return false;
+  note_resent(p, last);
   p.sent.resent_last(now);
   p.prr.sent(last.length);
   p.rescued = true;

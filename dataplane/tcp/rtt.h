@@ -27,10 +27,11 @@ class RttEstimator {
       variance = (3 * this->variance() + off) / 4;
       mean = (7 * srtt() + r) / 8;
     }
-    srtt_ = brief(mean);
-    variance_ = brief(variance);
-    base_ = brief(std::clamp(mean + std::max(kGranularity, 4 * variance), kMin, kMax));
-    rto_ = base_;
+    set(mean, variance);
+  }
+  // RFC 4015 section 3.2 step 8: `mean` and `variance` are of before the timeout.
+  void sample_after_spurious_timeout(Micros r, Micros mean, Micros variance) {
+    set(std::max(mean + 2 * kGranularity, r), std::max(variance, r / 2));
   }
 
   // (5.5)
@@ -49,6 +50,13 @@ class RttEstimator {
   using Brief = std::chrono::duration<std::uint32_t, std::micro>;
   static constexpr Brief brief(Micros t) {
     return Brief{static_cast<std::uint32_t>(std::min<std::int64_t>(t.count(), UINT32_MAX))};
+  }
+
+  void set(Micros mean, Micros variance) {
+    srtt_ = brief(mean);
+    variance_ = brief(variance);
+    base_ = brief(std::clamp(mean + std::max(kGranularity, 4 * variance), kMin, kMax));
+    rto_ = base_;
   }
 
   Brief srtt_{0};

@@ -245,7 +245,7 @@ void SentSegments::lose_first() {
 void SentSegments::unlose() {
   for (std::uint32_t i = base_; i != end_index(); ++i) {
     SentSegment& s = at(i);
-    if (s.state == SentSegment::kLost && !s.retransmitted) s.state = SentSegment::kInFlight;
+    if (s.state == SentSegment::kLost) s.state = SentSegment::kInFlight;
   }
   relist();
 }

@@ -112,7 +112,7 @@ class SentSegments {
   void lose_first();  // RFC 6582: the first one is lost
   void lose_larger(std::uint32_t mss);
   void lose_all();
-  void unlose();         // RFC 4015: what counts as lost and was sent once is in flight after all
+  void unlose();         // RFC 4015: what counts as lost is in flight after all
   void forget_sacked();  // RFC 2018 section 8: the peer threw it away; it counts as lost
 
   // Cuts what is longer than `mss`, and runs of lost segments anew, so that many small ones do not

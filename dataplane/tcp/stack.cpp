@@ -124,6 +124,7 @@ void Stack::Impl::drop_buffers(Pcb& p) {
     p.overtaken.reset();
   }
   release(p.sent);
+  forget_undo(p);
 }
 
 void Stack::Impl::free_pcb(Pcb& p) {

@@ -95,7 +95,9 @@ void Stack::Impl::tail_probe_answered(Pcb& p, const AckNews& news) {
   if (!repaired) return;
   // Acknowledged as the segment was, and no duplicate reported: the probe repaired a loss.
   ++stats.tcp_tail_losses;
-  if (p.recovery == Recovery::none) p.congestion.on_loss(news.in_flight);
+  if (p.recovery != Recovery::none) return;
+  forget_undo(p);
+  p.congestion.on_loss(news.in_flight);
 }
 
 void Stack::Impl::end_tail_probe(Pcb& p) {

@@ -86,12 +86,14 @@ void Stack::Impl::retransmission_timeout(Pcb& p) {
   }
   if (p.snd_wnd == 0) {
     // The peer took its window back: what is beyond it counts as lost, and is probed for.
+    forget_undo(p);
     p.sent.lose_all();
     resend_lost(p);
     p.persisting = true;
     arm(p, kRetransmit, now);
     return;
   }
+  begin_frto(p);
   // Once per loss: neither a timeout of what was sent again, nor one during fast recovery, which
   // has reduced already, reduces the threshold.
   p.congestion.on_timeout(p.outstanding(), p.timeouts == 0 && p.recovery != Recovery::fast);
@@ -159,7 +161,10 @@ void Stack::Impl::lifetime_over(Pcb& p) {
 void Stack::Impl::housekeeping(Pcb& p) {
   if (p.send.empty() && p.send.capacity() > 0) release(p.send);
   if (p.receive.empty() && !p.has_overtaken() && p.receive.capacity() > 0) release(p.receive);
-  if (p.sent.empty()) release(p.sent);
+  if (p.sent.empty()) {
+    release(p.sent);
+    if (p.undo && !p.undo->adapt) forget_undo(p);
+  }
   if (p.want_write && p.send.empty()) notify_writer(p);
   // A peer whose text was refused waits for its own probe, a minute apart at worst, unless told.
   if (p.starved && may_grow(p.receive, p.unread() + our_mss(p.key.remote))) {

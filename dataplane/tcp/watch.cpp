@@ -84,7 +84,12 @@ void Stack::Impl::count_sent(Pcb& p, std::uint32_t length, bool repeated) {
 }
 
 void Stack::Impl::take_rtt(Pcb& p, Micros sample) {
-  p.rtt.sample(sample);
+  if (p.undo && p.undo->adapt) {
+    p.rtt.sample_after_spurious_timeout(sample, p.undo->srtt, p.undo->variance);
+    p.undo->adapt = false;
+  } else {
+    p.rtt.sample(sample);
+  }
   telemetry::TcpEstats& e = p.estats;
   const std::uint32_t us = std::max<std::uint32_t>(micros32(sample), 1);
   e.min_rtt_us = e.count_rtt == 0 ? us : std::min(e.min_rtt_us, us);

@@ -125,6 +125,10 @@ void Script::peer(std::uint16_t port) { port_ = port; }
 
 std::uint32_t Script::iss() { return peer_of(port_).iss; }
 
+telemetry::ConnectionRecord Script::record() {
+  return stack().live_trace(conn->flow(), now).value().connection;
+}
+
 // -- the wire
 
 MutByteSpan Script::reserve(const IpAddress& source, const IpAddress& destination,
@@ -185,6 +189,7 @@ std::vector<std::uint8_t> Script::bytes_of(std::string_view text) {
   o.window = p.window;
   const bool syn = (o.flags & kSyn) != 0;
   bool wants_timestamps = p.timestamps && !syn;
+  std::uint32_t late = 0;
   for (const std::string& option : s.options.value_or(std::vector<std::string>{})) {
     const std::vector<std::string> words = split(option, ' ');
     if (words[0] == "mss") {
@@ -203,6 +208,8 @@ std::vector<std::uint8_t> Script::bytes_of(std::string_view text) {
         o.options.has_timestamps = true;
         o.options.timestamp = number(words[1]);
       }
+    } else if (words[0] == "late") {
+      late = number(words.at(1));
     } else if (words[0] == "sack") {
       for (std::size_t i = 1; i < words.size(); ++i) {
         const std::size_t dash = words[i].find('-');
@@ -218,7 +225,7 @@ std::vector<std::uint8_t> Script::bytes_of(std::string_view text) {
         peer_clock + static_cast<std::uint32_t>(now.time_since_epoch().count() / 1000 - 1'000'000);
   }
   o.options.has_timestamps = wants_timestamps;
-  o.options.timestamp_echo = (o.flags & kAck) != 0 ? p.echo : 0;
+  o.options.timestamp_echo = (o.flags & kAck) != 0 ? p.echo - late : 0;
   if (syn) {
     p.offers_timestamps = wants_timestamps;
     if ((o.flags & kAck) != 0) p.timestamps = wants_timestamps;

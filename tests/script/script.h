@@ -9,7 +9,8 @@
 // Segments: flags (S F R P and . for ACK; P is compared only when given), first and end sequence
 // number of the text (SYN and FIN not counted), `ack`, `win` as in the header field, options. In
 // out() what is left out is not compared; `<>` means no options at all. In in() the window is as in
-// the segment before, and timestamps follow by themselves once negotiated.
+// the segment before, and timestamps follow by themselves once negotiated; `late 200` echoes one
+// that is 200 ms older than the latest.
 // Sequence numbers are relative to the initial one of whom they belong to. The peer's own starts
 // just below 2^32, so that every script crosses the wrap. Text is a pattern by stream offset, made
 // and compared by the harness in both directions.
@@ -84,6 +85,7 @@ class Script : public ::testing::Test, public TransmitSink, public Acceptor, pub
   void ended(CloseReason reason, Where where = Where::current());
   void open(Where where = Where::current());  // the application has not heard of an end
   void turn();                                // one turn of the loop without a segment
+  telemetry::ConnectionRecord record();       // of the connection that was made last
   std::uint32_t iss();                        // of the stack, towards the current peer
 
   // Passive handshake; afterwards the next sequence number of both is 1.

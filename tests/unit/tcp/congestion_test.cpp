@@ -230,6 +230,25 @@ TEST_F(Window, UndoOfTheFirstLoss) {
   EXPECT_EQ(c.window(), 11'000u);
 }
 
+// RFC 4015 section 3.2 step 6: a bounded burst, and back by slow start.
+TEST_F(Window, Rfc4015_3_2_Step6) {
+  for (int i = 0; i < 4; ++i) round();
+  c.on_loss(100'000);
+  while (c.window() < 100'000) round();
+  const Congestion before = c;
+  c.on_timeout(100'000, true);
+  c.undo(before);
+  c.ease_in(90'000, 30'000);
+  EXPECT_EQ(c.window(), 30'000u);
+  EXPECT_EQ(c.threshold(), 90'000u);
+  round();
+  EXPECT_EQ(c.window(), 60'000u);
+  c.undo(before);
+  c.ease_in(90'000, 200'000);
+  EXPECT_EQ(c.window(), before.window());
+  EXPECT_EQ(c.threshold(), before.threshold());
+}
+
 // RFC 9406: round trips that become longer slow the growth down to a quarter, and five rounds of
 // that end slow start where the window is.
 TEST_F(Window, Rfc9406_4_2_LeavesSlowStart) {

@@ -62,6 +62,19 @@ TEST(Rtt, Rfc6298_5_7_AfterALostSyn) {
   EXPECT_EQ(rtt.rto(), Millis{300});
 }
 
+// SRTT and RTTVAR of before the timeout, or the sample, whatever is more.
+TEST(Rtt, Rfc4015_3_2_Step8) {
+  RttEstimator rtt;
+  rtt.sample(Millis{400});
+  rtt.back_off();
+  rtt.sample_after_spurious_timeout(Seconds{1}, Millis{400}, Millis{200});
+  EXPECT_EQ(rtt.srtt(), Seconds{1});
+  EXPECT_EQ(rtt.rto(), Seconds{3});
+  rtt.sample_after_spurious_timeout(Millis{10}, Millis{400}, Millis{200});
+  EXPECT_EQ(rtt.srtt(), Millis{402});
+  EXPECT_EQ(rtt.rto(), Millis{1202});
+}
+
 // A steady path converges, and its timeout never falls below the least.
 TEST(Rtt, Converges) {
   RttEstimator rtt;

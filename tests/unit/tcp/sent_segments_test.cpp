@@ -120,7 +120,7 @@ TEST_F(Sent, Rfc8985_6_3_Timeout) {
   check();
 }
 
-TEST_F(Sent, UndoLeavesWhatWasSentAgain) {
+TEST_F(Sent, Rfc4015_UndoOfLosses) {
   push(4);
   sent.lose_all();
   sent.resent_next_lost(at(2000));

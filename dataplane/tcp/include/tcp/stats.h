@@ -32,6 +32,9 @@ namespace sluice::tcp {
   X(tcp_sack_reneging)         \
   X(tcp_dsacks_in)             \
   X(tcp_timeouts)              \
+  X(tcp_undos_frto)            \
+  X(tcp_undos_eifel)           \
+  X(tcp_undos_dsack)           \
   X(tcp_give_ups)              \
   X(tcp_zero_window_probes)    \
   X(tcp_challenge_acks)        \
@@ -49,6 +52,11 @@ namespace sluice::tcp {
   X(tcp_keepalive_probes)      \
   X(tcp_port_exhausted)        \
   X(tcp_path_mtu_lowered)      \
+  X(tcp_path_mtu_held)         \
+  X(tcp_path_mtu_raised)       \
+  X(tcp_mtu_probes)            \
+  X(tcp_mtu_probes_lost)       \
+  X(tcp_black_holes)           \
   X(tcp_soft_errors)           \
   X(drop_tcp_header)           \
   X(drop_tcp_checksum)         \
