@@ -123,7 +123,8 @@ def check_layers():
 
 def check_docs():
     return simple("/usr/bin/python3", "tools/gen_docs.py", "--check") + \
-        simple("/usr/bin/python3", "tools/lint_rfc_map.py")
+        simple("/usr/bin/python3", "tools/lint_rfc_map.py") + \
+        simple("/usr/bin/python3", "tools/lint_shipped_bugs.py")
 
 
 def check_shell():
@@ -368,7 +369,7 @@ STEPS = [
     ("format", "clang-format 19", check_format),
     ("sizes", "no file over the line limit", check_sizes),
     ("layers", "includes follow the arrows", check_layers),
-    ("docs", "generated documents are up to date, the RFC map names tests that exist", check_docs),
+    ("docs", "generated documents are up to date, tests named in them exist", check_docs),
     ("shell", "shellcheck", check_shell),
     ("build-asan", "build, gcc, address and undefined sanitizers", build("asan")),
     ("headers", "headers are self-contained", check_headers),

@@ -95,7 +95,7 @@ TEST_F(Requirement, Must46_ImpossibleRemotesAreRefused) {
 }
 
 // There is no Nagle algorithm to disable: what is written goes out, whatever is unacknowledged.
-TEST_F(Requirement, Must17_SmallWritesAreNotHeldBack) {
+TEST_F(Requirement, Bug47_Must17_SmallWritesAreNotHeldBack) {
   establish();
   write(10);
   out("P. 1:11 ack 1");

@@ -274,7 +274,7 @@ struct ChecksumCase {
 
 class ChecksumTest : public PortTest, public testing::WithParamInterface<ChecksumCase> {};
 
-TEST_P(ChecksumTest, AreFilledInInSoftware) {
+TEST_P(ChecksumTest, Bug45_AreFilledInInSoftware) {
   const auto& c = GetParam();
   const auto port = open();
   ASSERT_NE(port, nullptr);

@@ -47,7 +47,7 @@ TEST_F(TwoWorkersTest, Bug40_WhatTheOwnerOfNeighboursLearnsTheOtherUses) {
   EXPECT_EQ(shared.neighbour_news[1]->size(), 0u);
 }
 
-TEST_F(TwoWorkersTest, AConnectionToAToolComesBackToWhoOpenedIt) {
+TEST_F(TwoWorkersTest, Bug6_AConnectionToAToolComesBackToWhoOpenedIt) {
   for (const unsigned worker : {1u, 0u}) {
     test::Peer& agent = connect(worker);
     agent.say(request("/docs/a"));
