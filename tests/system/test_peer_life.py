@@ -3,6 +3,7 @@ their windows, close half, or die."""
 
 import concurrent.futures
 import signal
+import threading
 import time
 
 import pytest
@@ -83,9 +84,12 @@ def stopped_tool(peers, seconds, length=60_000_000, flowing=100_000):
             concurrent.futures.ThreadPoolExecutor(1) as pool:
         if not flowing:
             peers.tool.process.signal(signal.SIGSTOP)
-        upload = pool.submit(peers.upload, length, timeout=seconds + 60)
+        go_on = threading.Event()
+        upload = pool.submit(peers.upload, length, pause_at=10 * flowing or None, go_on=go_on,
+                             timeout=seconds + 60)
         until(lambda: counted.now("tcp_data_octets_out") > flowing, 20, "it flows")
         peers.tool.process.signal(signal.SIGSTOP)
+        go_on.set()
         try:
             wait_for_probes(counted, seconds)
             assert not upload.done()

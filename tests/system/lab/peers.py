@@ -82,9 +82,16 @@ class Transfer:
         self.sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: {self.host}\r\n"
                           f"Txn-Token: {self.token}\r\n{size}Connection: close\r\n\r\n".encode())
 
-    def send_body(self, length):
+    def send_body(self, length, pause_at=None, go_on=None):
+        """With a pause before the byte `pause_at`, or a little earlier, until `go_on` is set."""
+        sent = 0
         for block in body_of(length):
+            if pause_at is not None and sent + len(block) > pause_at:
+                if not go_on.wait(60):
+                    raise LabError("nobody lets the upload go on")
+                pause_at = None
             self.sock.sendall(block)
+            sent += len(block)
 
     def answer(self):
         """What comes up to the gateway's FIN."""
@@ -230,10 +237,10 @@ class PeerLab:
             call.ask("GET", f"/{path}/{length}")
             return call.answer()
 
-    def upload(self, length, family=4, path="digest", **options):
+    def upload(self, length, family=4, path="digest", pause_at=None, go_on=None, **options):
         with self.transfer(family, **options) as call:
             call.ask("PUT", f"/{path}", length)
-            call.send_body(length)
+            call.send_body(length, pause_at, go_on)
             return call.answer()
 
     def curl(self, path, output, *options):
