@@ -14,6 +14,9 @@ BENCHES = [
      ("requests_per_second", "p50_us", "p99_us", "core_us_per_request"), (0,)),
     (("tests/bench/crypto", "--no-build"), ("wolfssl", "sluice", "openssl"),
      ("aes128gcm_seal_gb_per_s", "aes128gcm_open_gb_per_s"), (0, 1)),
+    (("tests/bench/tcp-port", "--quick", "--no-build"), ("sluice",),
+     ("one_flow_sender_gbit_per_s_of_core", "accepts_per_s_of_core", "idle_connections",
+      "flood_new_client_success_rate"), (0,)),
 ]
 
 

@@ -379,7 +379,7 @@ STEPS = [
     ("build-tsan", "build, gcc, thread sanitizer: shared state and channels",
      build("tsan", *THREADED)),
     ("tsan", "shared state and channels under the thread sanitizer", tsan_tests),
-    ("build-release", "build, gcc, release", build("release", *PROGRAMS, "wire", "bench_crypto")),
+    ("build-release", "build, gcc, release", build("release", *PROGRAMS, "wire", "bench_crypto", "bench_tcp_port")),
     ("system", "system tests on the release build", system("release")),
     ("system-two", "system tests with two workers",
      system("release", "-m", "two and not slow", workers="0,1", name="two")),

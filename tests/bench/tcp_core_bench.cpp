@@ -1,15 +1,8 @@
 // The TCP core alone, without ports: cycles per segment and per connection, memory of many idle
 // connections, look-ups in a full flow table and re-arming timers. Prints a JSON object;
 // tests/bench/tcp-core makes it readable.
-#include <malloc.h>
-#include <time.h>
-#include <x86intrin.h>
-
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <deque>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +10,7 @@
 #include "base/flow_table.h"
 #include "base/slots.h"
 #include "base/timer_wheel.h"
+#include "measure.h"
 #include "tcp/stack.h"
 #include "tcp/stats.h"
 
@@ -24,51 +18,11 @@ namespace {
 
 using namespace sluice;
 using namespace sluice::tcp;
+using namespace sluice::bench;
 
 constexpr int kRounds = 5;
 constexpr std::size_t kSlot = 2048;
 constexpr std::size_t kBurst = 32;
-
-// CPU time of this thread: other programs on the machine do not count.
-double seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
-double cycles_per_second() {
-  static const double rate = [] {
-    const auto wall = [] {
-      timespec t{};
-      clock_gettime(CLOCK_MONOTONIC, &t);
-      return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-    };
-    const double began = wall();
-    const std::uint64_t from = __rdtsc();
-    while (wall() - began < 0.2) {
-    }
-    return static_cast<double>(__rdtsc() - from) / (wall() - began);
-  }();
-  return rate;
-}
-
-double cycles_since(double began) { return (seconds() - began) * cycles_per_second(); }
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
-
-double heap() {
-  const auto info = mallinfo2();
-  return static_cast<double>(info.uordblks + info.hblkhd);
-}
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "bench_tcp_core: %s\n", what);
-  std::exit(1);
-}
 
 // One end: its stack and the segments that have left it.
 class End final : public TransmitSink, public Acceptor, public Observer {
@@ -149,8 +103,6 @@ StackConfig config() {
   c.secret[1] = 0xfedcba9876543210;
   return c;
 }
-
-using Figures = std::map<std::string, std::vector<double>>;
 
 // Bulk data on `flows` connections: cycles of the sender and of the receiver for one data segment,
 // acknowledgements included.
@@ -386,12 +338,6 @@ int main() {
     timers(figures);
     if (round == 0) idle(figures);
   }
-  std::printf("{");
-  const char* separator = "";
-  for (const auto& [name, values] : figures) {
-    std::printf("%s\n \"%s\": %.2f", separator, name.c_str(), median(values));
-    separator = ",";
-  }
-  std::printf("\n}\n");
+  print_medians(figures);
   return 0;
 }
