@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes docs/metrics.md and docs/errors.md from the tables in dataplane/telemetry.
+"""Writes docs/metrics.md, errors.md and connection-events.md from the tables in dataplane/telemetry.
 
 With --check nothing is written; exit code 1 when a document is not what would be written.
 """
@@ -83,9 +83,22 @@ def errors():
     return "\n".join(text) + "\n"
 
 
+def events():
+    text = ["# Events of a connection\n", NOTE.format(table="dataplane/telemetry/…/connection_events.def"),
+            "What a TCP connection remembers of itself: `GET /v1/connections/events`. Where the last column says so, the "
+            "ring of the\nconnection is kept for later reading.\n",
+            "| event | with | meaning | kept |", "|---|---|---|---|"]
+    for _, _, fields in rows("connection_events.def"):
+        name, value, unusual, explanation = fields
+        shown = f"`{value}`" if value else ""
+        text.append(f"| `{name}` | {shown} | {explanation} | {'yes' if unusual == 'yes' else ''} |")
+    return "\n".join(text) + "\n"
+
+
 def main():
     stale = []
-    for name, make in (("metrics.md", metrics), ("errors.md", errors)):
+    for name, make in (("metrics.md", metrics), ("errors.md", errors),
+                       ("connection-events.md", events)):
         path, text = ROOT / "docs" / name, make()
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue

@@ -88,6 +88,28 @@ void write_durations(Exposition& out, const CallLog& calls) {
   }
 }
 
+// RFC 4022, under its own names.
+json::object mib(const std::vector<WorkerView>& workers) {
+  constexpr std::pair<const char*, Counter> kObjects[] = {
+      {"tcpActiveOpens", Counter::tcp_active_opens},
+      {"tcpPassiveOpens", Counter::tcp_passive_opens},
+      {"tcpAttemptFails", Counter::tcp_attempt_fails},
+      {"tcpEstabResets", Counter::tcp_estab_resets},
+      {"tcpCurrEstab", Counter::tcp_curr_estab},
+      {"tcpInSegs", Counter::tcp_in_segs},
+      {"tcpOutSegs", Counter::tcp_out_segs},
+      {"tcpRetransSegs", Counter::tcp_retrans_segs},
+      {"tcpInErrs", Counter::tcp_in_errs},
+      {"tcpOutRsts", Counter::tcp_out_rsts}};
+  json::object out;
+  for (const auto& [name, counter] : kObjects) {
+    std::uint64_t sum = 0;
+    for (const auto& w : workers) sum += w.counters != nullptr ? w.counters->get(counter) : 0;
+    out[name] = sum;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string Control::open_metrics() const {
@@ -118,6 +140,16 @@ std::string Control::open_metrics() const {
   out.family("port_up", "gauge", "1 while the port has a link");
   for (const auto& port : ports) {
     out.sample("port_up", fmt::format("port=\"{}\"", label_text(port.name)), port.link_up ? 1 : 0);
+  }
+  out.family("port_driver_drops", "counter", "Frames lost in the device or its driver");
+  for (const auto& port : ports) {
+    for (const auto& [reason, count] : {std::pair("receive_queue_full", port.missed),
+                                        std::pair("receive_error", port.receive_errors),
+                                        std::pair("receive_no_buffer", port.receive_no_buffer),
+                                        std::pair("transmit_error", port.transmit_errors)}) {
+      out.sample("port_driver_drops_total",
+                 fmt::format("port=\"{}\",reason=\"{}\"", label_text(port.name), reason), count);
+    }
   }
   out.family("port_spreading", "gauge", "1 for the way flows reach their workers now");
   for (const auto& port : ports) {
@@ -197,6 +229,7 @@ json::object Control::stats() const {
                               {"stale", dns.stale},
                               {"unresolved", dns.unresolved}};
   }
+  out["tcp"] = mib(workers);
   json::object counters;
   for (std::size_t i = 0; i < telemetry::kCounterCount; ++i) {
     const auto counter = static_cast<Counter>(i);

@@ -1,5 +1,4 @@
 // sluicectl: the control socket from the command line.
-// Exit codes: 0 done · 1 refused by the gateway · 2 wrong use · 3 the gateway cannot be reached.
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 #include <cstdio>
@@ -7,6 +6,8 @@
 #include <iostream>
 #include <sstream>
 
+#include "command.h"
+#include "connections.h"
 #include "controlplane/client.h"
 #include "controlplane/documents.h"
 #include "output.h"
@@ -14,97 +15,6 @@
 namespace sluice::control {
 namespace json = boost::json;
 namespace {
-
-constexpr int kRefused = 1, kWrongUse = 2, kUnreachable = 3;
-
-struct Options {
-  std::string socket = "/run/sluice/control.sock";
-  std::string output = "table";
-};
-
-struct Exit {
-  int code;
-};
-
-std::string escape(std::string_view text) {
-  static constexpr char kDigits[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '_' || c == '.' || c == '~';
-    if (plain) {
-      out += c;
-    } else {
-      out += '%';
-      out += kDigits[static_cast<unsigned char>(c) >> 4];
-      out += kDigits[static_cast<unsigned char>(c) & 15];
-    }
-  }
-  return out;
-}
-
-void print_problem(const json::value& value, unsigned status) {
-  const auto* problem = value.if_object();
-  if (problem == nullptr || !problem->contains("detail")) {
-    std::cerr << "sluicectl: refused with status " << status << "\n";
-    return;
-  }
-  const auto text = [](const json::object& object, const char* name) {
-    const auto* member = object.if_contains(name);
-    return member != nullptr && member->is_string() ? std::string(member->get_string())
-                                                    : std::string();
-  };
-  std::cerr << "sluicectl: " << text(*problem, "title") << " (" << status << ")";
-  const auto* errors = problem->if_contains("errors");
-  if (errors == nullptr || !errors->is_array()) {
-    std::cerr << ": " << text(*problem, "detail") << "\n";
-    return;
-  }
-  std::cerr << "\n";
-  for (const auto& error : errors->get_array()) {
-    if (!error.is_object()) continue;
-    const std::string pointer = text(error.get_object(), "pointer");
-    std::cerr << "  " << (pointer.empty() ? "" : pointer + ": ")
-              << text(error.get_object(), "detail") << "\n";
-  }
-}
-
-json::value call(const Options& options, std::string_view method, const std::string& target,
-                 const std::string& body = {},
-                 const std::vector<std::pair<std::string, std::string>>& headers = {}) {
-  const auto response = request(options.socket, method, target, body, headers);
-  if (!response) {
-    std::cerr << "sluicectl: " << response.error()
-              << "\n  Is sluiced running, and may you use its socket (group sluice)?\n";
-    throw Exit{kUnreachable};
-  }
-  json::error_code error;
-  json::value value = response->body.empty() ? json::value() : json::parse(response->body, error);
-  if (error) value = json::string(response->body);
-  if (response->status >= 400) {
-    print_problem(value, response->status);
-    throw Exit{kRefused};
-  }
-  if (response->status == 202 && (method == "PUT" || method == "DELETE")) {
-    std::cerr << "sluicectl: stored, but not every worker uses it yet\n";
-  }
-  return value;
-}
-
-// All pages of a list.
-json::array call_list(const Options& options, const std::string& target) {
-  json::array all;
-  std::string token;
-  do {
-    const std::string next = target + (target.find('?') == std::string::npos ? "?" : "&") +
-                             "limit=1000" + (token.empty() ? "" : "&page_token=" + escape(token));
-    const json::value page = call(options, "GET", next);
-    for (const auto& item : page.at("items").get_array()) all.push_back(item);
-    const auto* more = page.get_object().if_contains("next_page_token");
-    token = more != nullptr ? std::string(more->get_string()) : std::string();
-  } while (!token.empty());
-  return all;
-}
 
 std::string collection(const std::string& kind) {
   static const std::map<std::string, std::string> kNames = {{"issuer", "issuers"},
@@ -331,9 +241,13 @@ int run(int argc, char** argv) {
 
   std::string kind, name;
   auto* get_command = app.add_subcommand("get", "Show documents");
-  get_command->add_option("kind", kind, "issuer, agent-class, service or binding")->required();
+  get_command->add_option("kind", kind, "issuer, agent-class, service, binding or connections")
+      ->required();
   get_command->add_option("name", name, "One document");
-  get_command->callback([&] { get(options, kind, name); });
+  get_command->callback([&] {
+    if (kind == "connections" && name.empty()) return connections(options, {});
+    get(options, kind, name);
+  });
 
   auto* delete_command = app.add_subcommand("delete", "Remove a document");
   delete_command->add_option("kind", kind)->required();
@@ -384,6 +298,27 @@ int run(int argc, char** argv) {
   auto* dns_command = app.add_subcommand("dns", "Endpoint names and their addresses");
   auto* dns_refresh = dns_command->add_subcommand("refresh", "Ask for all of them now");
   dns_command->callback([&] { dns(options, dns_refresh->parsed()); });
+
+  ConnectionArguments sought;
+  auto* connections_command = app.add_subcommand("connections", "TCP connections");
+  const auto endpoints = [&](CLI::App* command) {
+    command->add_option("--local", sought.local, "ADDRESS:PORT, an address, a prefix, or :PORT");
+    command->add_option("--remote", sought.remote, "Likewise");
+    command->add_option("--limit", sought.limit)->check(CLI::Range(1, 1000))->capture_default_str();
+  };
+  endpoints(connections_command);
+  connections_command->add_option("--state", sought.state, "established, close_wait, …");
+  connections_command->add_option("--listener", sought.listener, "Name of a listener");
+  connections_command->add_option("--side", sought.side, "agent or tool");
+  connections_command->add_flag("--all", sought.all, "All of them, however many");
+  auto* events_command = connections_command->add_subcommand(
+      "events", "What happened to connections of late, those in trouble above all");
+  endpoints(events_command);
+  connections_command->callback([&] {
+    if (!events_command->parsed()) return connections(options, sought);
+    sought.limit = std::min(sought.limit, 256u);
+    connection_events(options, sought);
+  });
 
   unsigned limit = 20;
   bool follow = false;

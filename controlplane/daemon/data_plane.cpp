@@ -269,8 +269,10 @@ std::vector<PortView> DataPlane::ports() const {
   std::vector<PortView> views;
   for (std::size_t i = 0; i < shared_.ports.size(); ++i) {
     const port::Port& p = *shared_.ports[i];
+    const port::PortStats stats = p.stats();
     views.push_back({p.name(), p.link_up(), std::string(port::to_string(p.spreading())),
-                     p.spreading_note(), addresses(i)});
+                     p.spreading_note(), addresses(i), stats.rx_missed, stats.rx_errors,
+                     stats.rx_nombuf, stats.tx_errors});
   }
   return views;
 }
@@ -280,6 +282,27 @@ bool DataPlane::send(unsigned worker, const runtime::Command& command) {
   const bool sent = workers_[worker]->mailbox().push(command);
   shared_.wakers[worker]->wake();
   return sent;
+}
+
+bool DataPlane::lend(unsigned worker, runtime::Command::Kind kind,
+                     std::shared_ptr<runtime::Loan> loan) {
+  runtime::Command command;
+  command.kind = kind;
+  command.loan = loan.get();
+  if (worker >= workers_.size() || !send(worker, command)) return false;
+  loans_.push_back(std::move(loan));
+  return true;
+}
+
+std::size_t DataPlane::reclaim() {
+  std::erase_if(loans_, [](const auto& loan) { return loan->is_back(); });
+  return shared_.qsbr->poll();
+}
+
+std::vector<std::string> DataPlane::listeners() const {
+  std::vector<std::string> names;
+  for (const auto& l : shared_.listeners) names.push_back(l.name);
+  return names;
 }
 
 std::optional<runtime::Event> DataPlane::next_event(unsigned worker) {

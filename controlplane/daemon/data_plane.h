@@ -32,10 +32,13 @@ class DataPlane final : public Gateway {
   void every_second();
 
   void publish(std::unique_ptr<const policy::Snapshot> snapshot) override;
-  std::size_t reclaim() override { return shared_.qsbr->poll(); }
+  std::size_t reclaim() override;
   std::vector<WorkerView> workers() const override;
   std::vector<PortView> ports() const override;
+  std::vector<std::string> listeners() const override;
   bool send(unsigned worker, const runtime::Command& command) override;
+  bool lend(unsigned worker, runtime::Command::Kind kind,
+            std::shared_ptr<runtime::Loan> loan) override;
   std::optional<runtime::Event> next_event(unsigned worker) override;
   state::TaskTable& tasks() override { return *shared_.tasks; }
   boost::json::object info() const override;
@@ -60,6 +63,8 @@ class DataPlane final : public Gateway {
   std::vector<port::Spreading> spreading_;  // by port, as last logged
   std::vector<std::uint64_t> duplicates_;   // by port, as last logged
   std::vector<std::unique_ptr<worker::Worker>> workers_;
+  // With workers; freed once they are back, or their borrower has ended.
+  std::vector<std::shared_ptr<runtime::Loan>> loans_;
   bool running_ = false;
 };
 

@@ -50,6 +50,11 @@ RestResponse Api::route() {
     if (what == "stats") return methods({{"GET", &Api::stats}});
     if (what == "calls") return methods({{"GET", &Api::calls, {"limit", "task", "service"}}});
     if (what == "dns") return methods({{"GET", &Api::dns, {"limit", "page_token"}}});
+    if (what == "connections") {
+      return methods({{"GET",
+                       &Api::connections,
+                       {"state", "local", "remote", "listener", "side", "limit", "page_token"}}});
+    }
     if (what == "dns:refresh") return methods({{"POST", &Api::refresh_dns}});
     if (what == "events") return methods({{"GET", &Api::events, {"follow", "type"}}});
     if (what == "apply") return methods({{"POST", &Api::apply, {"dry_run"}}});
@@ -60,6 +65,9 @@ RestResponse Api::route() {
       return methods({{"GET", &Api::list_tasks, {"class", "state", "limit", "page_token"}},
                       {"POST", &Api::mint}});
     }
+  }
+  if (what == "connections" && path.size() == 3 && path[2] == "events") {
+    return methods({{"GET", &Api::connection_events, {"local", "remote", "limit"}}});
   }
   if (what == "tasks" && path.size() == 3) {
     return methods({{"GET", &Api::get_task}, {"DELETE", &Api::delete_task}});

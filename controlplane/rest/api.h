@@ -3,6 +3,7 @@
 //
 //   api.cpp        paths, methods, query parameters        api_documents.cpp  documents and history
 //   api_state.cpp  health, counters, calls, events, names  api_tasks.cpp      tasks
+//   api_connections.cpp  TCP connections
 #pragma once
 
 #include <boost/json.hpp>
@@ -14,6 +15,7 @@
 
 #include "controlplane/rest.h"
 #include "target.h"
+#include "telemetry/connection_filter.h"
 
 namespace sluice::control {
 
@@ -83,6 +85,11 @@ class Api {
   static bool number(std::string_view text, std::uint64_t& value);
   RestResponse get_version();
   RestResponse rollback();
+
+  // -- connections
+  telemetry::ConnectionFilter connection_filter();
+  RestResponse connections();
+  RestResponse connection_events();
 
   // -- tasks
   RestResponse mint();

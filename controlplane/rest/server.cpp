@@ -113,6 +113,7 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
                               bool keep_alive, bool head);
   asio::awaitable<void> refuse(Stream& stream, RestResponse answer);
   asio::awaitable<void> settle(RestResponse& answer);
+  asio::awaitable<void> complete(RestResponse& answer);
   asio::awaitable<void> follow(Stream& stream, std::shared_ptr<Subscriber> subscriber);
 };
 
@@ -295,7 +296,11 @@ asio::awaitable<bool> Server::Impl::exchange(Stream& stream, beast::flat_buffer&
     co_await follow(stream, answer.follow);
     co_return false;
   }
-  co_await settle(answer);
+  if (answer.later) {
+    co_await complete(answer);
+  } else {
+    co_await settle(answer);
+  }
   co_return co_await write(stream, std::move(answer), message.version(), keep_alive,
                            request.method == "HEAD");
 }
@@ -328,6 +333,21 @@ asio::awaitable<void> Server::Impl::settle(RestResponse& answer) {
   }
   if (answer.wait_names == Names::all && unresolved()) answer.status = 202;
   if (answer.late_body) answer.body = answer.late_body();
+}
+
+// Workers are asked; what they answer comes in its time, or not at all.
+asio::awaitable<void> Server::Impl::complete(RestResponse& answer) {
+  const auto later = std::exchange(answer.later, nullptr);
+  const auto begun = std::chrono::steady_clock::now();
+  auto interval = milliseconds(1);
+  while (!later(answer)) {
+    if (stopping || std::chrono::steady_clock::now() - begun >= options.later_timeout) {
+      answer = to_response(unavailable("a worker has not answered in time", 1));
+      co_return;
+    }
+    co_await pause(interval);
+    interval = std::min(interval * 2, milliseconds(10));
+  }
 }
 
 asio::awaitable<bool> Server::Impl::write(Stream& stream, RestResponse answer, unsigned version,

@@ -144,6 +144,7 @@ PortStats Port::stats() const {
     sum.rx_missed = driver.imissed;
     sum.rx_errors = driver.ierrors;
     sum.tx_errors = driver.oerrors;
+    sum.rx_nombuf = driver.rx_nombuf;
     sum.rx_no_buffer += driver.rx_nombuf;
   }
   return sum;

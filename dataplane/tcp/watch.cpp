@@ -179,8 +179,9 @@ std::uint32_t Stack::walk(std::uint32_t from, std::size_t places, Visitor& visit
                           Time now) const {
   Impl& s = *impl_;
   s.tick(now);
-  while (from != kWalkEnd) {
+  while (true) {
     const std::uint32_t kind = from & Impl::kKindMask, i = from & ~Impl::kKindMask;
+    if (kind > Impl::kTimeWait) return kWalkEnd;
     const std::size_t slots = kind == Impl::kPcb        ? s.pcbs.slots()
                               : kind == Impl::kSynEntry ? s.syn_entries.slots()
                                                         : s.time_waits.slots();
@@ -193,7 +194,6 @@ std::uint32_t Stack::walk(std::uint32_t from, std::size_t places, Visitor& visit
     if (places-- == 0 || !s.show(from, visitor)) return from;
     ++from;
   }
-  return kWalkEnd;
 }
 
 std::optional<telemetry::ConnectionTrace> Stack::live_trace(const FlowKey& flow, Time now) const {

@@ -7,6 +7,7 @@
 #include "agent_connection.h"
 #include "core.h"
 #include "port_stack.h"
+#include "queries.h"
 
 namespace sluice::worker {
 
@@ -40,7 +41,8 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
         cpu(cpu_in),
         worker_count(count),
         mailbox(kMailboxRing),
-        events(kEventRing) {
+        events(kEventRing),
+        queries(index_in) {
     random_state = shared.secret[0] ^ (0x100000001b3ULL * (index + 1));
   }
 
@@ -101,6 +103,8 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
   std::optional<packet::SourcePorts> source_ports;
   Core core;
   std::vector<std::unique_ptr<PortStack>> stacks;  // by port index
+  std::vector<tcp::Stack*> tcp_stacks;             // of these
+  Queries queries;
   std::unique_ptr<upstream::Pools> pools;
   std::unique_ptr<runtime::IdleLadder> ladder;
   std::array<port::Packet, port::Port::kBurst> handed_over;
@@ -157,6 +161,7 @@ void Worker::Impl::set_up() {
     std::memcpy(config.tcp.secret, shared.secret, sizeof config.tcp.secret);
     stacks.push_back(std::make_unique<PortStack>(port, shared.addresses[i], config, *this, counters,
                                                  core.context.now.mono));
+    tcp_stacks.push_back(&stacks.back()->tcp());
     if (port.polls(index)) ladder->watch(port.wait_source(index));
   }
   for (std::size_t i = 0; i < shared.listeners.size(); ++i) {
@@ -178,6 +183,7 @@ void Worker::Impl::tear_down() {
   for (auto& stack : stacks) stack->tcp().abort_all(now);
   for (auto& stack : stacks) stack->end_turn();
   for (auto& port : shared.ports) port->flush(index);
+  tcp_stacks.clear();
   stacks.clear();
   for (auto& packet : handed_over) packet.reset();
   shared.qsbr->unregister_worker(index);
@@ -282,6 +288,12 @@ bool Worker::Impl::read_mailbox(Time now) {
       case runtime::Command::Kind::cancel_task:
         core.revoke_task(command->id);
         break;
+      case runtime::Command::Kind::query_connections:
+        queries.add(static_cast<runtime::ConnectionQuery*>(command->loan));
+        break;
+      case runtime::Command::Kind::query_traces:
+        queries.add(static_cast<runtime::TraceQuery*>(command->loan));
+        break;
     }
   }
   return any;
@@ -294,7 +306,7 @@ Time Worker::Impl::next_deadline() const {
 }
 
 bool Worker::Impl::has_work() const {
-  if (mailbox.size() > 0) return true;
+  if (mailbox.size() > 0 || queries.pending()) return true;
   if (worker_count == 1) return false;
   if (index != kNeighbourOwner && shared.neighbour_news[index]->size() > 0) return true;
   return shared.redirect->pending(index);
@@ -353,6 +365,7 @@ bool Worker::Impl::turn() {
   worked = run_connections(now) || worked;
   send(now);
   if (!worked || ++turns % kMailboxEveryTurns == 0) worked = read_mailbox(now) || worked;
+  worked = queries.run(tcp_stacks, now) || worked;
   publish_status(worked, began);
   core.context.snapshot = nullptr;
   shared.qsbr->quiescent(index);

@@ -96,6 +96,7 @@ class Control {
   std::string open_metrics() const;
   const CallLog& calls() const { return calls_; }
   Store& store() { return *store_; }
+  Gateway& gateway() { return gateway_; }
   const std::string& version() const { return options_.version; }
   std::int64_t now() const { return options_.unix_now(); }
   bool ready() const;

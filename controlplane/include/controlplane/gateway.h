@@ -37,6 +37,8 @@ struct PortView {
   std::string spreading;       // single | redirect | rss: how flows reach their workers
   std::string spreading_note;  // why not rss, with several workers
   std::vector<AddressView> addresses;
+  // Lost in the device or its driver, before a worker or after it.
+  std::uint64_t missed = 0, receive_errors = 0, receive_no_buffer = 0, transmit_errors = 0;
 };
 
 // Called by the control thread only; nothing here blocks.
@@ -47,9 +49,14 @@ class Gateway {
   // Frees what no worker can see any more; returns how much still waits for a grace period.
   virtual std::size_t reclaim() = 0;
   virtual std::vector<WorkerView> workers() const = 0;
-  virtual std::vector<PortView> ports() const = 0;
+  virtual std::vector<PortView> ports() const = 0;         // by port index
+  virtual std::vector<std::string> listeners() const = 0;  // names, by listener id
   // False when that worker's mailbox is full.
   virtual bool send(unsigned worker, const runtime::Command& command) = 0;
+  // The same with memory for the answer. It is kept until the worker has given it back or has
+  // ended, whatever becomes of the caller's own pointer.
+  virtual bool lend(unsigned worker, runtime::Command::Kind kind,
+                    std::shared_ptr<runtime::Loan> loan) = 0;
   virtual std::optional<runtime::Event> next_event(unsigned worker) = 0;
   virtual state::TaskTable& tasks() = 0;
   // Cores, ports, memory: merged into GET /v1/info.

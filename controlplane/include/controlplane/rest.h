@@ -33,6 +33,9 @@ struct RestResponse {
   Names wait_names = Names::no;
   // Makes the body once all that is over; empty: the body is there.
   std::function<std::string()> late_body;
+  // Asked again until it has made the whole answer; empty: it is made. What takes longer than the
+  // server waits becomes a 503.
+  std::function<bool(RestResponse&)> later;
   // GET /v1/events?follow=1: what follows the body, line by line, until the client leaves.
   std::shared_ptr<Subscriber> follow;
 };

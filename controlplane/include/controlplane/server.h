@@ -24,6 +24,7 @@ struct ServerOptions {
   std::chrono::milliseconds idle_timeout{60000};
   std::chrono::milliseconds write_timeout{30000};
   std::chrono::milliseconds apply_timeout{5000};  // for every worker to take a generation
+  std::chrono::milliseconds later_timeout{5000};  // for workers to answer a question
   std::chrono::milliseconds names_timeout{2000};  // of it, for new names to be resolved
 };
 

@@ -49,6 +49,17 @@ class FakeGateway : public Gateway {
     commands[worker].push_back(command);
     return true;
   }
+  std::vector<std::string> listeners() const override { return listener_names; }
+  bool lend(unsigned worker, runtime::Command::Kind kind,
+            std::shared_ptr<runtime::Loan> loan) override {
+    if (mailbox_full) return false;
+    runtime::Command command;
+    command.kind = kind;
+    command.loan = loan.get();
+    commands[worker].push_back(command);
+    loans.push_back(std::move(loan));
+    return true;
+  }
   std::optional<runtime::Event> next_event(unsigned worker) override {
     if (events[worker].empty()) return std::nullopt;
     auto event = events[worker].front();
@@ -64,6 +75,8 @@ class FakeGateway : public Gateway {
   std::vector<std::vector<runtime::Command>> commands;
   std::vector<std::deque<runtime::Event>> events;
   std::vector<PortView> port_views;
+  std::vector<std::string> listener_names;
+  std::vector<std::shared_ptr<runtime::Loan>> loans;
   state::TaskTable table{256};
   bool hold = false, mailbox_full = false;
 };

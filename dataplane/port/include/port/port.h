@@ -95,6 +95,7 @@ struct PortStats {
   std::uint64_t rss_checked = 0;       // frames whose queue and hash were the predicted ones
   std::uint64_t rss_mispredicted = 0;  // and those where one was not
   std::uint64_t rx_no_buffer = 0;      // reserve() or the driver found the pool empty
+  std::uint64_t rx_nombuf = 0;         // of these the driver's
   std::uint64_t rx_missed = 0;         // the driver's: queue was full
   std::uint64_t rx_errors = 0;         // the driver's
   std::uint64_t tx_errors = 0;         // the driver's

@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "runtime/loan.h"
 #include "telemetry/call_record.h"
 
 namespace sluice::runtime {
@@ -72,10 +73,13 @@ struct Command {
     stop,   // finish: RST what is open, leave the loop
     drain,  // stop accepting, GOAWAY, finish what runs
     undrain,
-    cancel_task,  // end calls in flight of task `id`
+    cancel_task,        // end calls in flight of task `id`
+    query_connections,  // `loan` is a ConnectionQuery
+    query_traces,       // `loan` is a TraceQuery
   };
   Kind kind = Kind::stop;
   std::array<std::uint8_t, 16> id{};
+  Loan* loan = nullptr;
 };
 using Mailbox = SpscRing<Command>;
 
