@@ -53,7 +53,7 @@ THIRD_PARTY = [
     (re.compile(r"^(hs/|hs\.h$|hs_)"), {"match"}),
     (re.compile(r"^simdjson"), {"agent"}),
     (re.compile(r"^jemalloc/"), {"runtime"}),
-    (re.compile(r"^(boost/|yaml-cpp/|ares|CLI/|spdlog/|fmt/|sqlite3|systemd/)"),
+    (re.compile(r"^(boost/|yaml-cpp/|ares|pcap|CLI/|spdlog/|fmt/|sqlite3|systemd/)"),
      {"controlplane", "pktgen"}),
     (re.compile(r"^(gtest/|gmock/|benchmark/)"), set()),
 ]

@@ -60,6 +60,7 @@ class Connection {
       return n > 0;
     }
   }
+  int descriptor() const { return fd_; }
   std::string bytes;
 
  private:
@@ -120,6 +121,35 @@ std::expected<ClientResponse, std::string> read_head(Connection& connection) {
   return response;
 }
 
+// A body whose length is stated.
+std::expected<void, std::string> read_body(Connection& connection, ClientResponse& response) {
+  const auto length = response.headers.find("content-length");
+  std::size_t wanted = 0;
+  if (length != response.headers.end()) {
+    std::from_chars(length->second.data(), length->second.data() + length->second.size(), wanted);
+  }
+  while (connection.bytes.size() < wanted) {
+    auto more = connection.receive();
+    if (!more) return std::unexpected(more.error());
+    if (!*more) return std::unexpected("the answer ended early");
+  }
+  response.body = connection.bytes.substr(0, wanted);
+  return {};
+}
+
+// Chunks that are here whole; true when the body has ended or `take` wants no more.
+bool take_chunks(std::string& bytes, const std::function<bool(std::string_view)>& take) {
+  while (true) {
+    const auto line = bytes.find("\r\n");
+    if (line == std::string::npos) return false;
+    std::size_t size = 0;
+    std::from_chars(bytes.data(), bytes.data() + line, size, 16);
+    if (bytes.size() < line + 2 + size + 2) return false;
+    if (size == 0 || !take(std::string_view(bytes).substr(line + 2, size))) return true;
+    bytes.erase(0, line + 2 + size + 2);
+  }
+}
+
 }  // namespace
 
 std::expected<ClientResponse, std::string> request(
@@ -133,52 +163,37 @@ std::expected<ClientResponse, std::string> request(
   connection.send(compose(method, target, body, headers));
   auto response = read_head(connection);
   if (!response) return response;
-  const auto length = response->headers.find("content-length");
-  std::size_t wanted = 0;
-  if (length != response->headers.end()) {
-    std::from_chars(length->second.data(), length->second.data() + length->second.size(), wanted);
-  }
-  if (method == "HEAD" || response->status == 304 || response->status == 204) wanted = 0;
-  while (connection.bytes.size() < wanted) {
-    auto more = connection.receive();
-    if (!more) return std::unexpected(more.error());
-    if (!*more) return std::unexpected("the answer ended early");
-  }
-  response->body = connection.bytes.substr(0, wanted);
+  if (method == "HEAD" || response->status == 304 || response->status == 204) return response;
+  if (auto read = read_body(connection, *response); !read) return std::unexpected(read.error());
   return response;
 }
 
-std::expected<unsigned, std::string> stream(const std::string& socket, std::string_view target,
-                                            const std::function<bool(std::string_view)>& take,
-                                            unsigned timeout_s) {
+std::expected<ClientResponse, std::string> stream(
+    const std::string& socket, const Streaming& wanted,
+    const std::function<bool(std::string_view)>& take) {
   Connection connection;
-  if (auto opened = connection.open(socket, timeout_s); !opened) {
+  if (auto opened = connection.open(socket, wanted.timeout_s); !opened) {
     return std::unexpected(opened.error());
   }
-  connection.send(compose("GET", target, {}, {}));
+  if (wanted.opened) wanted.opened(connection.descriptor());
+  connection.send(compose(wanted.method, wanted.target, wanted.body, {}));
   auto response = read_head(connection);
-  if (!response) return std::unexpected(response.error());
+  if (!response) return response;
+  if (response->status >= 400) {
+    if (auto read = read_body(connection, *response); !read) return std::unexpected(read.error());
+    return response;
+  }
   const bool chunked = response->headers["transfer-encoding"] == "chunked";
   while (true) {
-    while (!connection.bytes.empty()) {
-      std::string& bytes = connection.bytes;
-      if (!chunked) {
-        if (!take(bytes)) return response->status;
-        bytes.clear();
-        break;
-      }
-      const auto line = bytes.find("\r\n");
-      std::size_t size = 0;
-      if (line == std::string::npos) break;
-      std::from_chars(bytes.data(), bytes.data() + line, size, 16);
-      if (bytes.size() < line + 2 + size + 2) break;
-      if (size == 0) return response->status;
-      if (!take(std::string_view(bytes).substr(line + 2, size))) return response->status;
-      bytes.erase(0, line + 2 + size + 2);
+    std::string& bytes = connection.bytes;
+    if (chunked && take_chunks(bytes, take)) return response;
+    if (!chunked && !bytes.empty()) {
+      if (!take(bytes)) return response;
+      bytes.clear();
     }
     auto more = connection.receive();
     if (!more) return std::unexpected(more.error());
-    if (!*more) return response->status;
+    if (!*more) return response;
   }
 }
 

@@ -77,6 +77,13 @@ json::value call(const Options& options, std::string_view method, const std::str
   return value;
 }
 
+void print_refusal(unsigned status, const std::string& body) {
+  json::error_code error;
+  json::value value = json::parse(body, error);
+  if (error) value = json::string(body);
+  print_problem(value, status);
+}
+
 json::array call_list(const Options& options, const std::string& target) {
   json::array all;
   std::string token;

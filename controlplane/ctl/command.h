@@ -29,6 +29,8 @@ std::string escape(std::string_view text);
 boost::json::value call(const Options& options, std::string_view method, const std::string& target,
                         const std::string& body = {},
                         const std::vector<std::pair<std::string, std::string>>& headers = {});
+// Prints what a refusal says.
+void print_refusal(unsigned status, const std::string& body);
 // All pages of a list.
 boost::json::array call_list(const Options& options, const std::string& target);
 

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "capture.h"
 #include "command.h"
 #include "connections.h"
 #include "controlplane/client.h"
@@ -134,11 +135,11 @@ void get(const Options& options, const std::string& kind, const std::string& nam
 
 void calls(const Options& options, unsigned limit, bool follow) {
   if (follow) {
-    const auto done =
-        stream(options.socket, "/v1/events?follow=1&type=call", [](std::string_view text) {
-          if (text != "\n") std::cout << text << std::flush;
-          return static_cast<bool>(std::cout);
-        });
+    const auto done = stream(options.socket, {.target = "/v1/events?follow=1&type=call"},
+                             [](std::string_view text) {
+                               if (text != "\n") std::cout << text << std::flush;
+                               return static_cast<bool>(std::cout);
+                             });
     if (!done) {
       std::cerr << "sluicectl: " << done.error() << "\n";
       throw Exit{kUnreachable};
@@ -319,6 +320,23 @@ int run(int argc, char** argv) {
     sought.limit = std::min(sought.limit, 256u);
     connection_events(options, sought);
   });
+
+  CaptureArguments wanted;
+  auto* capture_command = app.add_subcommand(
+      "capture", "Frames as they are at the ports, into a pcapng file; until a bound or Ctrl-C");
+  capture_command
+      ->add_option("filter", wanted.filter,
+                   "As for tcpdump, with addresses and numbers: tcp port 443")
+      ->expected(0, -1);
+  capture_command->add_option("-w,--write", wanted.file, "The file; - is standard output")
+      ->required();
+  capture_command->add_option("--port", wanted.ports, "Name of a port; may be repeated")
+      ->allow_extra_args(false);
+  capture_command->add_option("--packets", wanted.packets, "Most frames [100000]");
+  capture_command->add_option("--bytes", wanted.bytes, "Most bytes of the file [67108864]");
+  capture_command->add_option("--seconds", wanted.seconds, "Longest time [60]");
+  capture_command->add_option("--snap", wanted.snap_bytes, "Most bytes of each frame [all]");
+  capture_command->callback([&] { capture(options, wanted); });
 
   unsigned limit = 20;
   bool follow = false;

@@ -272,7 +272,7 @@ std::vector<PortView> DataPlane::ports() const {
     const port::PortStats stats = p.stats();
     views.push_back({p.name(), p.link_up(), std::string(port::to_string(p.spreading())),
                      p.spreading_note(), addresses(i), stats.rx_missed, stats.rx_errors,
-                     stats.rx_nombuf, stats.tx_errors});
+                     stats.rx_nombuf, stats.tx_errors, p.vlan()});
   }
   return views;
 }

@@ -55,6 +55,7 @@ RestResponse Api::route() {
                        &Api::connections,
                        {"state", "local", "remote", "listener", "side", "limit", "page_token"}}});
     }
+    if (what == "capture") return methods({{"POST", &Api::capture}});
     if (what == "dns:refresh") return methods({{"POST", &Api::refresh_dns}});
     if (what == "events") return methods({{"GET", &Api::events, {"follow", "type"}}});
     if (what == "apply") return methods({{"POST", &Api::apply, {"dry_run"}}});

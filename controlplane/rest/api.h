@@ -3,7 +3,7 @@
 //
 //   api.cpp        paths, methods, query parameters        api_documents.cpp  documents and history
 //   api_state.cpp  health, counters, calls, events, names  api_tasks.cpp      tasks
-//   api_connections.cpp  TCP connections
+//   api_connections.cpp  TCP connections, captures of frames
 #pragma once
 
 #include <boost/json.hpp>
@@ -90,6 +90,7 @@ class Api {
   telemetry::ConnectionFilter connection_filter();
   RestResponse connections();
   RestResponse connection_events();
+  RestResponse capture();
 
   // -- tasks
   RestResponse mint();

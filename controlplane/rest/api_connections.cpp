@@ -141,4 +141,20 @@ RestResponse Api::connection_events() {
   return response;
 }
 
+RestResponse Api::capture() {
+  const auto body = parse_json(request_.body);
+  if (!body) return to_response(body.error());
+  const auto wanted = parse_capture(*body);
+  if (!wanted) return to_response(wanted.error());
+  auto run = control_.start_capture(*wanted, request_.uid);
+  if (!run) return to_response(run.error());
+  RestResponse response;
+  response.content_type = "application/x-pcapng";
+  response.pieces = [run = std::move(*run)](bool enough) {
+    if (enough) run->finish();
+    return run->next(std::chrono::steady_clock::now());
+  };
+  return response;
+}
+
 }  // namespace sluice::control

@@ -17,6 +17,7 @@
 #include <set>
 
 #include "controlplane/rest.h"
+#include "pieces.h"
 
 namespace sluice::control {
 namespace asio = boost::asio;
@@ -25,9 +26,6 @@ namespace http = boost::beast::http;
 using std::chrono::milliseconds;
 namespace {
 
-constexpr auto kTuple = asio::experimental::as_tuple(asio::use_awaitable);
-using Protocol = asio::generic::stream_protocol;
-using Stream = beast::basic_stream<Protocol, asio::any_io_executor>;
 using Request = http::request_parser<http::string_body>;
 using Response = http::response<http::string_body>;
 
@@ -42,11 +40,6 @@ std::optional<gid_t> group_id(const char* name) {
   std::array<char, 65536> room;
   ::getgrnam_r(name, &entry, room.data(), room.size(), &found);
   return found != nullptr ? std::optional(entry.gr_gid) : std::nullopt;
-}
-
-asio::awaitable<void> pause(milliseconds time) {
-  asio::steady_timer timer(co_await asio::this_coro::executor, time);
-  co_await timer.async_wait(kTuple);
 }
 
 std::string header_of(const Request::value_type& request, http::field field) {
@@ -292,6 +285,10 @@ asio::awaitable<bool> Server::Impl::exchange(Stream& stream, beast::flat_buffer&
   request.uid = uid;
   const bool keep_alive = message.keep_alive();
   RestResponse answer = metrics_only ? handle_metrics(control, request) : handle(control, request);
+  if (answer.pieces) {
+    co_await send_pieces(stream, answer, stopping, options.write_timeout);
+    co_return false;
+  }
   if (answer.follow && request.method != "HEAD") {
     co_await follow(stream, answer.follow);
     co_return false;
@@ -387,9 +384,7 @@ asio::awaitable<void> Server::Impl::follow(Stream& stream, std::shared_ptr<Subsc
       lines += "{\"type\":\"lost\",\"count\":" + std::to_string(lost) + "}\n";
     }
     if (!lines.empty()) {
-      char size[32];
-      std::snprintf(size, sizeof size, "%zx\r\n", lines.size());
-      out += size + lines + "\r\n";
+      out += chunk(lines);
     }
     if (!out.empty()) {
       stream.expires_after(options.write_timeout);

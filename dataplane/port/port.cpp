@@ -250,6 +250,9 @@ std::size_t Port::rx_burst(unsigned index, std::span<Packet> out) {
   const std::uint16_t n =
       rte_eth_rx_burst(impl_->id, static_cast<std::uint16_t>(worker.rx_queue), mbufs.data(), room);
   if (n == 0) return 0;
+  if (worker.tap != nullptr) [[unlikely]] {
+    impl_->show_received(worker, {mbufs.data(), n});
+  }
   constexpr std::size_t kAhead = 3;
   for (std::size_t i = 0; i < std::min<std::size_t>(n, kAhead); ++i) {
     rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void*));
@@ -385,6 +388,9 @@ std::size_t Port::Impl::transmit(PerWorker& worker) {
       }
       count = good;
     }
+    if (worker.tap != nullptr) [[unlikely]] {
+      show_sent(worker, done, count);
+    }
     // The driver frees what it sent: sizes are read before.
     std::array<std::uint32_t, 256> sizes;
     for (std::uint16_t i = 0; i < count; ++i) sizes[i] = rte_pktmbuf_pkt_len(first[i]);
@@ -410,6 +416,7 @@ std::size_t Port::flush(unsigned index) {
   worker.waiting -= done;
   std::copy_n(worker.backlog.begin() + static_cast<std::ptrdiff_t>(done), worker.waiting,
               worker.backlog.begin());
+  worker.tapped -= std::min(worker.tapped, done);
   if (worker.waiting == 0) worker.prepare = false;
   if (worker.tx_queue == Impl::kNoQueue && done > 0) {
     runtime::Waker* owner = impl_->workers[worker.tx_owner].waker;

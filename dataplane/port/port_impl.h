@@ -46,7 +46,9 @@ struct Port::Impl {
     rte_ring* outbox = nullptr;      // this worker: writes; tx_owner: reads
     std::vector<rte_ring*> inboxes;  // outboxes of workers this one transmits for
     int wait_fd = runtime::WaitSource::kCannot;
-    bool interrupt = false;    // wait_fd is an epoll instance over the queue's interrupt
+    bool interrupt = false;  // wait_fd is an epoll instance over the queue's interrupt
+    Tap* tap = nullptr;
+    std::size_t tapped = 0;    // of the backlog: what the tap has seen
     unsigned until_check = 0;  // frames whose hash is taken from the NIC before one is computed
     struct {
       StatCell rx_packets, rx_bytes, tx_packets, tx_bytes, rx_dropped, tx_dropped, tx_backlog_full,
@@ -82,6 +84,9 @@ struct Port::Impl {
   void collect(PerWorker& worker);
   std::size_t transmit(PerWorker& worker);
   void drop(PerWorker& worker, rte_mbuf* mbuf, telemetry::Counter reason);
+  // tap.cpp: shows frames; of those to send each once.
+  void show_received(PerWorker& worker, std::span<rte_mbuf* const> frames) const;
+  void show_sent(PerWorker& worker, std::size_t first, std::size_t count) const;
 
   PortConfig config;
   PacketPool& pool;

@@ -142,6 +142,11 @@ Time Clock::mono() const { return Time{Micros{read().mono_ns / 1000}}; }
 
 Nanos Clock::since_start() const { return Nanos{read().mono_ns}; }
 
+Nanos Clock::wall() const {
+  const Reading reading = read();
+  return Nanos{reading.mono_ns + reading.wall_minus_mono_ns};
+}
+
 Nanos Clock::to_nanos(std::uint64_t cycle_difference) const {
   const Table& table = tables_[sequence_.load(std::memory_order_acquire) & 1];
   const std::uint64_t slope = table.after.ns_per_cycle_q32.load(std::memory_order_acquire);

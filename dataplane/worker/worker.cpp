@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "agent_connection.h"
+#include "capture_tap.h"
 #include "core.h"
 #include "port_stack.h"
 #include "queries.h"
@@ -42,7 +43,8 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
         worker_count(count),
         mailbox(kMailboxRing),
         events(kEventRing),
-        queries(index_in) {
+        queries(index_in),
+        capture(index_in) {
     random_state = shared.secret[0] ^ (0x100000001b3ULL * (index + 1));
   }
 
@@ -105,6 +107,7 @@ struct Worker::Impl final : tcp::Acceptor, call::Host {
   std::vector<std::unique_ptr<PortStack>> stacks;  // by port index
   std::vector<tcp::Stack*> tcp_stacks;             // of these
   Queries queries;
+  CaptureTap capture;
   std::unique_ptr<upstream::Pools> pools;
   std::unique_ptr<runtime::IdleLadder> ladder;
   std::array<port::Packet, port::Port::kBurst> handed_over;
@@ -183,6 +186,7 @@ void Worker::Impl::tear_down() {
   for (auto& stack : stacks) stack->tcp().abort_all(now);
   for (auto& stack : stacks) stack->end_turn();
   for (auto& port : shared.ports) port->flush(index);
+  capture.end();
   tcp_stacks.clear();
   stacks.clear();
   for (auto& packet : handed_over) packet.reset();
@@ -291,6 +295,9 @@ bool Worker::Impl::read_mailbox(Time now) {
       case runtime::Command::Kind::query_connections:
         queries.add(static_cast<runtime::ConnectionQuery*>(command->loan));
         break;
+      case runtime::Command::Kind::capture:
+        capture.begin(*static_cast<runtime::Capture*>(command->loan), shared.ports, *shared.clock);
+        break;
       case runtime::Command::Kind::query_traces:
         queries.add(static_cast<runtime::TraceQuery*>(command->loan));
         break;
@@ -366,6 +373,7 @@ bool Worker::Impl::turn() {
   send(now);
   if (!worked || ++turns % kMailboxEveryTurns == 0) worked = read_mailbox(now) || worked;
   worked = queries.run(tcp_stacks, now) || worked;
+  capture.poll();
   publish_status(worked, began);
   core.context.snapshot = nullptr;
   shared.qsbr->quiescent(index);

@@ -24,9 +24,17 @@ std::expected<ClientResponse, std::string> request(
     std::string_view body = {},
     const std::vector<std::pair<std::string, std::string>>& headers = {}, unsigned timeout_s = 30);
 
-// Streams a response's body as it comes until it ends or `take` returns false.
-std::expected<unsigned, std::string> stream(const std::string& socket, std::string_view target,
-                                            const std::function<bool(std::string_view)>& take,
-                                            unsigned timeout_s = 0);
+struct Streaming {
+  std::string_view method = "GET";
+  std::string_view target;
+  std::string_view body{};
+  unsigned timeout_s = 0;                // bounds each read and write; 0: none
+  std::function<void(int fd)> opened{};  // told the connection's descriptor
+};
+// Hands a response's body to `take` as it comes, chunk by chunk, until it ends or `take` returns
+// false. That of a refusal is in the answer instead.
+std::expected<ClientResponse, std::string> stream(
+    const std::string& socket, const Streaming& wanted,
+    const std::function<bool(std::string_view)>& take);
 
 }  // namespace sluice::control

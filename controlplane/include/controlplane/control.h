@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "controlplane/call_log.h"
+#include "controlplane/capture.h"
 #include "controlplane/documents.h"
 #include "controlplane/gateway.h"
 #include "controlplane/name_service.h"
@@ -102,6 +103,9 @@ class Control {
   bool ready() const;
 
   std::shared_ptr<Subscriber> subscribe(std::string type);
+  // Runs for as long as it is owned. One at a time: another is refused until then.
+  std::expected<std::shared_ptr<CaptureRun>, Problem> start_capture(const CaptureRequest& request,
+                                                                    std::uint32_t uid);
   const std::deque<std::string>& recent_events() const { return recent_events_; }
 
   // Who resolves names; told at once what documents mention. Null: nobody. Not owned.
@@ -151,6 +155,7 @@ class Control {
   std::vector<std::pair<unsigned, runtime::Command>> waiting_commands_;
   CallLog calls_;
   std::vector<std::weak_ptr<Subscriber>> subscribers_;
+  std::weak_ptr<CaptureRun> capture_;
   std::deque<std::string> recent_events_;
   std::vector<Busy> busy_;
   std::int64_t last_purge_ = 0;

@@ -39,6 +39,7 @@ struct PortView {
   std::vector<AddressView> addresses;
   // Lost in the device or its driver, before a worker or after it.
   std::uint64_t missed = 0, receive_errors = 0, receive_no_buffer = 0, transmit_errors = 0;
+  std::uint16_t vlan = 0;  // 0: untagged
 };
 
 // Called by the control thread only; nothing here blocks.

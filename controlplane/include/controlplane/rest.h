@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,6 +37,9 @@ struct RestResponse {
   // Asked again until it has made the whole answer; empty: it is made. What takes longer than the
   // server waits becomes a 503.
   std::function<bool(RestResponse&)> later;
+  // The body in pieces, asked for again until there is none: empty when there is nothing yet. Told
+  // whether the client has said that it has seen enough. No other body then.
+  std::function<std::optional<std::string>(bool enough)> pieces;
   // GET /v1/events?follow=1: what follows the body, line by line, until the client leaves.
   std::shared_ptr<Subscriber> follow;
 };

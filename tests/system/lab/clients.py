@@ -14,7 +14,8 @@ from .documents import HOST
 from .process import LabError, run
 
 CURL_FACTS = ("http_code", "http_version", "time_total", "time_connect", "time_appconnect",
-              "time_starttransfer", "size_download", "size_upload", "exitcode", "num_connects")
+              "time_starttransfer", "size_download", "size_upload", "exitcode", "num_connects",
+              "local_ip", "local_port")
 _setns = ctypes.CDLL(None, use_errno=True).setns
 
 

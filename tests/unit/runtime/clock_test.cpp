@@ -66,6 +66,7 @@ TEST(Clock, NowGivesMicrosecondsOfBothAxes) {
   EXPECT_NEAR(static_cast<double>(now.mono.time_since_epoch().count()), 3.02e6, 1e4);
   const std::int64_t wall_ns = machine.true_ns + machine.wall_offset;
   EXPECT_NEAR(static_cast<double>(now.wall.time_since_epoch().count() - wall_ns / 1000), 0, 100.0);
+  EXPECT_NEAR(static_cast<double>(clock.wall().count() - wall_ns), 0, 100'000.0);
 }
 
 TEST(Clock, NeverGoesBackwardsAcrossRefinementsWhileTheTscDrifts) {

@@ -1,7 +1,11 @@
 // A worker on its own thread, over a real port: start, service, commands, stop.
 #include "worker/worker.h"
 
+#include <algorithm>
+#include <array>
+
 #include "crypto/certificates.h"
+#include "runtime/capture.h"
 #include "tls_agent.h"
 #include "worker_bench.h"
 
@@ -125,6 +129,86 @@ TEST_F(WorkerTest, ACancelledTaskLosesItsCalls) {
   command(0, Command::Kind::cancel_task, shared.tasks->list()[0].id);
   EXPECT_TRUE(told(agent, "HTTP/1.1 401 "));
   EXPECT_EQ(next_record().reason, Reason::token_revoked);
+}
+
+class EveryFrame final : public runtime::FrameFilter {
+ public:
+  bool matches(ByteSpan frame, std::size_t wire_length) const noexcept override {
+    return frame.size() == wire_length;
+  }
+};
+
+TEST_F(WorkerTest, ACaptureCopiesFramesUntilItIsWantedNoLonger) {
+  runtime::Capture capture(1), next(1);  // they outlive the worker
+  for (auto* c : {&capture, &next}) c->ports[0].filter = std::make_shared<EveryFrame>();
+  capture.snap_length = 100;
+  start();
+  Command command;
+  command.kind = Command::Kind::capture;
+  command.loan = &capture;
+  ASSERT_TRUE(workers[0]->mailbox().push(command));
+  ASSERT_TRUE(until([&] { return capture.begun.load(); }));
+  const std::int64_t before = shared.clock->wall().count();
+  test::Peer& agent = connect();
+  agent.say(kNoToken);
+  ASSERT_TRUE(told(agent, "HTTP/1.1 401 "));
+
+  std::array<std::size_t, 2> frames{};
+  std::uint64_t last = 0;
+  bool cut = false;
+  while (const auto view = capture.frames.front()) {
+    ++frames[view->frame.outbound ? 1 : 0];
+    EXPECT_EQ(view->frame.port, 0u);
+    EXPECT_GE(view->frame.time, last);
+    EXPECT_EQ(view->bytes.size(), std::min<std::size_t>(view->frame.wire_length, 100));
+    cut = cut || view->frame.wire_length > 100;
+    last = view->frame.time;
+    capture.frames.pop();
+  }
+  EXPECT_GE(frames[0], 3u) << "SYN, ACK, request";
+  EXPECT_GE(frames[1], 2u) << "SYN-ACK, response";
+  EXPECT_TRUE(cut);
+  EXPECT_GE(last, static_cast<std::uint64_t>(before));
+  EXPECT_LE(last, static_cast<std::uint64_t>(shared.clock->wall().count()));
+  EXPECT_GE(capture.ports[0].seen.load(), frames[0] + frames[1]);
+  EXPECT_EQ(capture.ports[0].lost.load(), 0u);
+
+  capture.wanted.store(false);
+  ASSERT_TRUE(until([&] { return capture.is_back(); }));
+  const std::uint64_t seen = capture.ports[0].seen.load();
+  agent.say(kNoToken);
+  const std::size_t answered = agent.received.size();
+  ASSERT_TRUE(until([&] { return agent.received.size() > answered || agent.ended; }));
+  EXPECT_EQ(capture.ports[0].seen.load(), seen);
+
+  // One that is still there when the worker ends is given back too.
+  command.loan = &next;
+  ASSERT_TRUE(workers[0]->mailbox().push(command));
+  ASSERT_TRUE(until([&] { return next.begun.load(); }));
+  stop();
+  EXPECT_TRUE(next.is_back());
+}
+
+TEST_F(WorkerTest, AFullCaptureCountsWhatItLoses) {
+  runtime::Capture capture(1, 4096);
+  capture.ports[0].filter = std::make_shared<EveryFrame>();
+  start();
+  Command command;
+  command.kind = Command::Kind::capture;
+  command.loan = &capture;
+  ASSERT_TRUE(workers[0]->mailbox().push(command));
+  ASSERT_TRUE(until([&] { return capture.begun.load(); }));
+  for (int i = 0; i < 20; ++i) {
+    test::Peer& agent = connect();
+    agent.say(kNoToken);
+    ASSERT_TRUE(told(agent, "HTTP/1.1 401 "));
+  }
+  EXPECT_GT(capture.ports[0].lost.load(), 0u);
+  std::uint64_t kept = 0;
+  for (; capture.frames.front(); ++kept) capture.frames.pop();
+  EXPECT_EQ(kept + capture.ports[0].lost.load(), capture.ports[0].matched.load());
+  capture.wanted.store(false);
+  EXPECT_TRUE(until([&] { return capture.is_back(); }));
 }
 
 TEST_F(WorkerTest, AListenerWithoutACertificateRefusesAndTheOthersServe) {

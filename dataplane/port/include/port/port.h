@@ -20,6 +20,7 @@
 #include "packet/flow_owner.h"
 #include "port/packet.h"
 #include "port/packet_pool.h"
+#include "port/tap.h"
 #include "runtime/idle.h"
 #include "telemetry/counters.h"
 
@@ -134,6 +135,10 @@ class Port {
   void attach(unsigned worker, telemetry::CounterBlock& counters);
   // [control, before the worker runs] Who must wake to transmit for workers without a queue.
   void set_waker(unsigned worker, runtime::Waker& waker);
+
+  // [worker] Who looks at the frames that this worker takes from the device and gives to it; null:
+  // nobody. Frames that wait for the device are shown when it is offered them for the first time.
+  void set_tap(unsigned worker, Tap* tap);
 
   // [worker] Does this worker poll a receive queue here?
   bool polls(unsigned worker) const;

@@ -76,6 +76,7 @@ struct Command {
     cancel_task,        // end calls in flight of task `id`
     query_connections,  // `loan` is a ConnectionQuery
     query_traces,       // `loan` is a TraceQuery
+    capture,            // `loan` is a Capture
   };
   Kind kind = Kind::stop;
   std::array<std::uint8_t, 16> id{};

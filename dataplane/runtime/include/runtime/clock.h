@@ -36,6 +36,8 @@ class Clock {
   Time mono() const;
   // [any thread] Nanoseconds since the clock was made.
   Nanos since_start() const;
+  // [any thread] Nanoseconds since 1970.
+  Nanos wall() const;
   // [any thread] Raw cycles, and a difference of them as time.
   std::uint64_t cycles() const;
   Nanos to_nanos(std::uint64_t cycle_difference) const;
