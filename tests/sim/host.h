@@ -53,6 +53,7 @@ class Host final : public ip::FrameSink, public tcp::TransmitSink, public tcp::A
   void commit() override;
   tcp::Observer* on_accept(tcp::Connection& connection, std::uint32_t listener_id,
                            Time now) override;
+  void flush(Time now);
   void input(const Bytes& frame, Time now);
   void check(const char* after);
   void check_resets();
