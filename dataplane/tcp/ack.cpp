@@ -58,6 +58,7 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, AckNews& news) {
   news.delivered +=
       p.sent.acknowledge(s.ack, [&](const SentSegment& x) { delivered(p, s, x, news); });
   sample_rtt(p, s, news);
+  p.path_mtu.acknowledged(p.snd_una);
   p.timeouts = 0;
   p.stuck_since = kNever;
   sink.on_progress(p.key.remote);
@@ -77,6 +78,7 @@ void Stack::Impl::delivered(Pcb& p, const Segment& s, const SentSegment& x, AckN
       x.retransmitted && p.timestamps && s.options.has_timestamps &&
       static_cast<std::int32_t>(s.options.timestamp_echo - timestamp_at(p.ts_offset, x.sent)) < 0;
   p.rack.delivered(x, now, news.highest, earlier_one);
+  if (!x.retransmitted && x.state == SentSegment::kInFlight) segment_got_through(p, x);
   if (!x.retransmitted && x.end() <= p.recover) news.original = true;
   if (x.retransmitted) {
     news.resent = true;

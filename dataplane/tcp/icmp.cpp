@@ -23,21 +23,7 @@ void Stack::Impl::icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard,
     return;
   }
   if (next_hop_mtu != 0) {
-    // RFC 1191, RFC 8201: lower than now, and not below what the standards guarantee, where an
-    // attacker would like to have it.
-    const std::uint16_t least = p.key.remote.is_v4() ? 552 : 1280;
-    if (next_hop_mtu >= p.path_mtu || next_hop_mtu < least) {
-      ++stats.drop_tcp_icmp;
-      return;
-    }
-    ++stats.tcp_path_mtu_lowered;
-    note(p, Happened::path_mtu, next_hop_mtu);
-    p.path_mtu = next_hop_mtu;
-    if (!p.synchronized()) return;
-    p.congestion.set_mss(send_mss(p));
-    // What was too large is cut anew and sent again, without taking it for congestion.
-    p.sent.lose_larger(send_mss(p));
-    if (p.sent.lost() > 0) resend_lost(p);
+    packet_too_big(p, next_hop_mtu, seq);
     return;
   }
   note(p, Happened::icmp_error, hard ? 1 : 0);
@@ -46,6 +32,29 @@ void Stack::Impl::icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard,
     return;
   }
   ++stats.tcp_soft_errors;
+}
+
+// Lower than now, and not below what the standards guarantee, where an attacker would like to have
+// it; RFC 5927 section 7.2 asks for a timeout as well if that size has got through before.
+void Stack::Impl::packet_too_big(Pcb& p, std::uint16_t mtu, Seq quoted) {
+  switch (p.path_mtu.told(mtu, p.key.remote.is_v4(), quoted, now)) {
+    case PathMtu::Verdict::refused:
+      ++stats.drop_tcp_icmp;
+      return;
+    case PathMtu::Verdict::held:
+      ++stats.tcp_path_mtu_held;
+      return;
+    case PathMtu::Verdict::lowered:
+      ++stats.tcp_path_mtu_lowered;
+      path_mtu_changed(p);
+      break;
+    case PathMtu::Verdict::probe_lost:
+      ++stats.tcp_mtu_probes_lost;
+      break;
+  }
+  // What was too large is cut anew and sent again, without taking it for congestion.
+  if (p.synchronized()) p.sent.lose_larger(send_mss(p));
+  if (p.sent.lost() > 0) resend_lost(p);
 }
 
 }  // namespace sluice::tcp

@@ -14,6 +14,7 @@
 // output.cpp: what to send when; building segments
 // timers.cpp: what to do when time is up
 // time_wait.cpp: TIME-WAIT
+// path_mtu.cpp: black holes and probes for a larger path MTU
 // icmp.cpp: errors from the network
 // watch.cpp: what a connection remembers and shows of itself
 #pragma once
@@ -64,6 +65,11 @@ using Happened = telemetry::ConnectionEvent;
 
 struct SynTag {};
 struct TimeWaitTag {};
+
+// Of IP and TCP, without options.
+inline std::uint16_t ip_and_tcp_headers(const IpAddress& remote) {
+  return remote.is_v4() ? 40 : 60;
+}
 
 // Durations as events tell them.
 constexpr std::uint32_t micros32(Micros t) {
@@ -330,7 +336,16 @@ struct Stack::Impl {
   telemetry::ConnectionRecord describe(const TimeWaitEntry& entry) const;
   bool show(std::uint32_t entry, Visitor& visitor) const;  // false: not taken
 
+  // -- path_mtu.cpp
+  std::uint32_t packet_size(const Pcb& pcb, std::uint32_t text) const;
+  void path_mtu_changed(Pcb& pcb);
+  void path_mtu_timeout(Pcb& pcb);
+  void segment_got_through(Pcb& pcb, const SentSegment& segment);
+  void check_mtu_probe(Pcb& pcb);
+  bool send_mtu_probe(Pcb& pcb);
+
   // -- icmp.cpp
+  void packet_too_big(Pcb& pcb, std::uint16_t mtu, Seq quoted);
   void icmp_error(const FlowKey& flow, ByteSpan quoted, bool hard, std::uint16_t next_hop_mtu);
 
   StackConfig config;

@@ -7,11 +7,6 @@
 namespace sluice::tcp {
 namespace {
 
-constexpr std::uint16_t kHeadersV4 = 40;
-constexpr std::uint16_t kHeadersV6 = 60;
-
-std::uint16_t headers(const IpAddress& remote) { return remote.is_v4() ? kHeadersV4 : kHeadersV6; }
-
 // A sequence number the peer finds in its window: the highest sent, unless the window was taken
 // back.
 Seq acceptable_seq(const Pcb& p) {
@@ -29,12 +24,13 @@ std::uint32_t filling(std::uint32_t largest_window, std::uint32_t mss) {
 
 // RFC 9293 section 3.7.1: what we can receive, whatever options there will be.
 std::uint16_t Stack::Impl::our_mss(const IpAddress& remote) const {
-  return static_cast<std::uint16_t>(config.mtu - headers(remote));
+  return static_cast<std::uint16_t>(config.mtu - ip_and_tcp_headers(remote));
 }
 
 // Eff.snd.MSS: the peer's limit and the path's, less the options each segment carries.
 std::uint32_t Stack::Impl::send_mss(const Pcb& p) const {
-  const auto path = static_cast<std::uint16_t>(p.path_mtu - headers(p.key.remote));
+  const auto path =
+      static_cast<std::uint16_t>(p.path_mtu.value() - ip_and_tcp_headers(p.key.remote));
   const std::uint32_t mss = std::min(std::max(p.peer_mss, kMinSendMss), path);
   return mss - (p.timestamps ? static_cast<std::uint32_t>(kTimestampOption) : 0);
 }
@@ -91,6 +87,7 @@ bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
     if (too_long && p.undo && !p.undo->adapt) forget_undo(p);
     p.congestion.on_idle(now, too_long);
   }
+  if (p.has_unsent() && !send_mtu_probe(p)) return false;
   while (p.has_unsent()) {
     if (budget-- == 0) {
       want_output(p);
@@ -161,7 +158,7 @@ bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8
   o.options.has_timestamps = p.timestamps;
   o.options.timestamp = timestamp_clock(p.ts_offset);
   o.options.timestamp_echo = p.ts_recent;
-  const std::size_t room = send_mss(p) - length;
+  const std::size_t room = std::max(send_mss(p), length) - length;
   fill_sack(p, o.options);
   // Data comes first: SACK blocks ride along as far as the segment stays within the MSS.
   while (o.options.sack_count > 0 && 4 + 8u * o.options.sack_count > room) --o.options.sack_count;

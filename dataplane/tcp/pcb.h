@@ -13,6 +13,7 @@
 #include "base/timer_wheel.h"
 #include "congestion.h"
 #include "interval_set.h"
+#include "path_mtu.h"
 #include "prr.h"
 #include "rack.h"
 #include "rtt.h"
@@ -78,21 +79,21 @@ struct Pcb final : Connection,
 
   State phase = State::closed;
   CloseReason reason = CloseReason::none;
-  bool reported = false;    // this or the last on_ready() told of the end
-  bool passive = false;     // came from a listener
-  bool accepting = false;   // on_accept() has not been called yet
-  bool detached = false;    // the application let go
-  bool want_write = false;  // write() took less than it was given
-  bool in_table = false;
+  bool reported : 1 = false;    // this or the last on_ready() told of the end
+  bool passive : 1 = false;     // came from a listener
+  bool accepting : 1 = false;   // on_accept() has not been called yet
+  bool detached : 1 = false;    // the application let go
+  bool want_write : 1 = false;  // write() took less than it was given
+  bool in_table : 1 = false;
 
   // -- negotiated
-  bool timestamps = false;
-  bool sack = false;
-  bool scaled = false;           // RFC 7323 window scaling in force
+  bool timestamps : 1 = false;
+  bool sack : 1 = false;
+  bool scaled : 1 = false;       // RFC 7323 window scaling in force
   std::uint8_t snd_scale = 0;    // the peer's shift
   std::uint8_t rcv_scale = 0;    // ours
   std::uint16_t peer_mss = 536;  // as received
-  std::uint16_t path_mtu = 1500;
+  PathMtu path_mtu;
 
   // -- send sequence variables
   Seq iss, snd_una, snd_nxt;
@@ -101,8 +102,8 @@ struct Pcb final : Connection,
   std::uint32_t snd_wnd = 0;
   std::uint32_t max_snd_wnd = 0;  // MAX.SND.WND
   Seq snd_base;                   // of the first byte in `send`
-  bool fin_queued = false;
-  bool syn_due = false;  // SYN or SYN-ACK is to be (re)sent
+  bool fin_queued : 1 = false;
+  bool syn_due : 1 = false;  // SYN or SYN-ACK is to be (re)sent
   ByteRing send;
 
   // -- receive sequence variables
@@ -115,13 +116,13 @@ struct Pcb final : Connection,
   ByteRing receive;
   ByteSpan direct;  // unread payload still in its packet; then `receive` is empty
   std::unique_ptr<OutOfOrder> overtaken;
-  bool starved = false;       // text was refused for want of memory
-  bool fin_seen = false;      // FIN arrived, at fin_seq, perhaps ahead of data
-  bool fin_received = false;  // rcv_nxt is past it
-  bool dsack = false;         // duplicate to be reported (RFC 2883)
+  bool starved : 1 = false;       // text was refused for want of memory
+  bool fin_seen : 1 = false;      // FIN arrived, at fin_seq, perhaps ahead of data
+  bool fin_received : 1 = false;  // rcv_nxt is past it
+  bool dsack : 1 = false;         // duplicate to be reported (RFC 2883)
 
   // -- acknowledging
-  bool ack_now = false;
+  bool ack_now : 1 = false;
   std::uint8_t quick_acks = 0;   // this many segments are acknowledged without delay
   std::uint16_t rcv_mss = 536;   // of the segments seen: what "full-size" means
   std::uint16_t rcv_length = 0;  // of the last one
@@ -148,24 +149,24 @@ struct Pcb final : Connection,
   Seq probe_end;               // an ACK that reaches this ends the tail loss probe
   Recovery recovery = Recovery::none;
   LossTimer loss_timer = LossTimer::reordering;
-  bool timing = false;
-  bool recover_valid = false;     // no new recovery without SACK until snd_una passes `recover`
-  bool retransmit_first = false;  // one lost segment goes out whatever the congestion window
-  bool dsack_seen = false;        // the peer has reported a duplicate before
-  bool rescued = false;           // RFC 6675 section 4, NextSeg() rule 4: once per recovery
+  bool timing : 1 = false;
+  bool recover_valid : 1 = false;     // no new recovery without SACK until snd_una passes `recover`
+  bool retransmit_first : 1 = false;  // one lost segment goes out whatever the congestion window
+  bool dsack_seen : 1 = false;        // the peer has reported a duplicate before
+  bool rescued : 1 = false;           // RFC 6675 section 4, NextSeg() rule 4: once per recovery
   // Tail loss probe (RFC 8985 section 7): one at a time.
-  bool probing_tail = false;
-  bool tail_probe_due = false;
-  bool probe_was_retransmission = false;
-  bool sampled_since_probe = true;
-  bool persisting = false;
-  bool override_sws = false;  // persist timer fired with an open but small window
-  bool probe_due = false;     // zero-window probe
+  bool probing_tail : 1 = false;
+  bool tail_probe_due : 1 = false;
+  bool probe_was_retransmission : 1 = false;
+  bool sampled_since_probe : 1 = true;
+  bool persisting : 1 = false;
+  bool override_sws : 1 = false;  // persist timer fired with an open but small window
+  bool probe_due : 1 = false;     // zero-window probe
   std::uint8_t dup_acks = 0;
   std::uint8_t timeouts = 0;  // in a row, without progress
   std::uint8_t keepalive_probes = 0;
-  bool keepalive = false;
-  bool keepalive_due = false;
+  bool keepalive : 1 = false;
+  bool keepalive_due : 1 = false;
 
   // -- receive buffer growth and challenge ACK limit
   std::uint32_t read_in_round = 0;

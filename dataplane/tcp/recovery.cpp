@@ -21,6 +21,7 @@ void Stack::Impl::after_ack(Pcb& p, const AckNews& news) {
   tail_probe_answered(p, news);
   const std::uint32_t lost_before = p.sent.lost();
   const bool waiting = detect_losses(p);
+  check_mtu_probe(p);
   if (p.recovery != Recovery::none) {
     during_recovery(p, news, p.sent.lost() > lost_before);
   } else {
@@ -65,6 +66,7 @@ void Stack::Impl::loss_detection_timeout(Pcb& p) {
   if (detect_losses(p)) {
     arm(p, kLossDetection, std::max(now, p.rack.sent() + p.rack.rtt() + reordering_window(p)));
   }
+  check_mtu_probe(p);
   if (p.sent.lost() == 0) return;
   ++stats.tcp_reordering_timeouts;
   if (p.recovery == Recovery::none && !p.persisting) enter_recovery(p, news);

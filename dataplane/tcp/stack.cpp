@@ -100,7 +100,7 @@ Pcb* Stack::Impl::new_pcb(const FlowKey& key, std::uint64_t hash) {
   p.hash = hash;
   p.index = i;
   p.in_table = true;
-  p.path_mtu = config.mtu;
+  p.path_mtu.start(config.mtu);
   p.rcv_limit = static_cast<std::uint32_t>(config.receive_buffer);
   p.deadline.fill(kNever);
   p.opened = now;

@@ -93,6 +93,7 @@ void Stack::Impl::retransmission_timeout(Pcb& p) {
     arm(p, kRetransmit, now);
     return;
   }
+  path_mtu_timeout(p);
   begin_frto(p);
   // Once per loss: neither a timeout of what was sent again, nor one during fast recovery, which
   // has reduced already, reduces the threshold.

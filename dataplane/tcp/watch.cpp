@@ -117,7 +117,7 @@ telemetry::ConnectionRecord Stack::Impl::describe(const Pcb& p) const {
   r.cur_rto = p.rtt.rto();
   r.cur_mss = send_mss(p);
   r.mss_rcvd = p.peer_mss;
-  r.path_mtu = p.path_mtu;
+  r.path_mtu = p.path_mtu.value();
   r.cur_cwnd = p.congestion.window();
   r.cur_ssthresh = p.congestion.threshold();
   r.pipe_size = p.sent.in_flight();

@@ -15,9 +15,9 @@ constexpr std::array<std::string_view, kFaults> kNames = {
 #undef X
 };
 
-constexpr std::array kLossy = {Fault::loss,         Fault::burst,        Fault::corrupt,
-                               Fault::narrow,       Fault::blackout,     Fault::exact_drops,
-                               Fault::full_tx_ring, Fault::paused_worker};
+constexpr std::array kLossy = {Fault::loss,         Fault::burst,         Fault::corrupt,
+                               Fault::narrow,       Fault::blackout,      Fault::exact_drops,
+                               Fault::full_tx_ring, Fault::paused_worker, Fault::mtu_black_hole};
 
 Micros micros(std::uint64_t n) { return Micros{static_cast<std::int64_t>(n)}; }
 
@@ -148,6 +148,11 @@ class Maker {
     if (has(Fault::small_path_mtu)) {
       Random f = random(Fault::small_path_mtu, place);
       p.mtu = static_cast<std::uint16_t>(f.between(s_.ipv6 ? 1280 : 576, 1499));
+    }
+    if (has(Fault::mtu_black_hole)) {
+      Random f = random(Fault::mtu_black_hole, place);
+      p.mtu = static_cast<std::uint16_t>(f.between(s_.ipv6 ? 1280 : 576, 1499));
+      p.mtu_silent = true;
     }
     if (has(Fault::blackout)) {
       Random f = random(Fault::blackout, place / 2);

@@ -43,8 +43,9 @@ namespace sluice::sim {
   X(odd_mtu)        /* of the hosts */                                              \
   X(few_ports)      /* clients use them again and again */                          \
   X(ipv6)                                                                           \
-  X(crowd) /* many clients and connections, in both directions */                   \
-  X(relay) /* the gateway passes on between two clients */
+  X(crowd)          /* many clients and connections, in both directions */          \
+  X(relay)          /* the gateway passes on between two clients */                 \
+  X(mtu_black_hole) /* a link that drops large packets without a word */
 
 enum class Fault : std::uint8_t {
 #define X(name) name,
