@@ -67,7 +67,7 @@ void Stack::Impl::acknowledge(Pcb& p, const Segment& s, AckNews& news) {
     disarm(p, kRetransmit);
     p.timing = false;
   } else if (!p.persisting) {
-    arm(p, kRetransmit, now + p.rtt.rto());
+    arm(p, kRetransmit, retransmission_due(p));
   }
   notify_writer(p);
 }

@@ -171,6 +171,12 @@ void Connection::set_keepalive(bool on) {
   }
 }
 
+void Connection::set_user_timeout(Micros timeout) {
+  Pcb& p = pcb(*this);
+  // Less than a millisecond is not none.
+  p.user_timeout = timeout > Micros{0} ? std::max(millis32(timeout), 1u) : 0;
+}
+
 void Stack::Impl::notify_writer(Pcb& p) {
   if (!p.want_write || !may_write(p)) return;
   const std::size_t used = p.send.size();

@@ -309,6 +309,8 @@ struct Stack::Impl {
   bool armed(const Pcb& pcb, Timer timer) const { return pcb.deadline[timer] != kNever; }
   void poll_timers(std::size_t max);
   void wake(Pcb& pcb);
+  static Micros give_up_time(const Pcb& pcb);
+  Time retransmission_due(const Pcb& pcb) const;
   void retransmission_timeout(Pcb& pcb);
   void persist_timeout(Pcb& pcb);
   void keepalive_timeout(Pcb& pcb);

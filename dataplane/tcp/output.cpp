@@ -145,7 +145,7 @@ void Stack::Impl::arm_after_output(Pcb& p) {
     if (!armed(p, kRetransmit)) arm(p, kRetransmit, now + std::min(p.rtt.rto(), kPersistMax));
   } else if (p.outstanding() > 0) {
     p.persisting = false;
-    if (!armed(p, kRetransmit)) arm(p, kRetransmit, now + p.rtt.rto());
+    if (!armed(p, kRetransmit)) arm(p, kRetransmit, retransmission_due(p));
   }
 }
 
@@ -175,7 +175,7 @@ bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8
   stats.tcp_data_octets_out += length;
   count_sent(p, length, o.repeated);
   // RFC 6298 (5.1): started with the first segment outstanding, not moved by those that follow.
-  if (!armed(p, kRetransmit)) arm(p, kRetransmit, now + p.rtt.rto());
+  if (!armed(p, kRetransmit)) arm(p, kRetransmit, retransmission_due(p));
   p.last_sent = now;
   const bool gaps_told = o.options.sack_count > 0 || !p.has_overtaken();
   sent_ack(p);

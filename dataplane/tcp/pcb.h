@@ -143,10 +143,11 @@ struct Pcb final : Connection,
   Time last_sent{};
   Time last_heard{};
   Prr prr;
-  std::unique_ptr<Undo> undo;  // of the recovery under way, or of the last
-  Seq timed_seq;               // an ACK past this may be the next sample: one per round trip
-  Seq recover;                 // recovery ends when snd_una gets here
-  Seq probe_end;               // an ACK that reaches this ends the tail loss probe
+  std::uint32_t user_timeout = 0;  // R2 in ms; zero: kGiveUpTime
+  std::unique_ptr<Undo> undo;      // of the recovery under way, or of the last
+  Seq timed_seq;                   // an ACK past this may be the next sample: one per round trip
+  Seq recover;                     // recovery ends when snd_una gets here
+  Seq probe_end;                   // an ACK that reaches this ends the tail loss probe
   Recovery recovery = Recovery::none;
   LossTimer loss_timer = LossTimer::reordering;
   bool timing : 1 = false;

@@ -94,7 +94,7 @@ void Stack::Impl::enter_recovery(Pcb& p, const AckNews& news) {
   } else {
     p.congestion.inflate(Rack::kDupThresh * mss);
   }
-  arm(p, kRetransmit, now + p.rtt.rto());
+  arm(p, kRetransmit, retransmission_due(p));
   want_output(p);
 }
 

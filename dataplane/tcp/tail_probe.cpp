@@ -39,7 +39,7 @@ void Stack::Impl::tail_probe_timeout(Pcb& p) {
   p.tail_probe_due = true;
   note(p, Happened::tail_loss_probe, micros32(now - p.last_sent));
   // Section 7.3: whether the probe goes out or not, the retransmission timer comes next.
-  arm(p, kRetransmit, now + p.rtt.rto());
+  arm(p, kRetransmit, retransmission_due(p));
   want_output(p);
 }
 

@@ -61,6 +61,18 @@ void Stack::Impl::wake(Pcb& p) {
   wheel.arm(p, *std::min_element(p.deadline.begin(), p.deadline.end()));
 }
 
+Micros Stack::Impl::give_up_time(const Pcb& p) {
+  return p.user_timeout != 0 ? Micros{Millis{p.user_timeout}} : kGiveUpTime;
+}
+
+// When the retransmission timer, started now, runs out.
+Time Stack::Impl::retransmission_due(const Pcb& p) const {
+  const Time due = now + p.rtt.rto();
+  if (p.user_timeout == 0) return due;
+  const Time since = p.stuck_since == kNever ? now : p.stuck_since;
+  return std::max(now, std::min(due, since + give_up_time(p)));
+}
+
 // RFC 6298 (5.4) to (5.7), RFC 5681 section 3.1 equation (4).
 void Stack::Impl::retransmission_timeout(Pcb& p) {
   if (p.persisting) return persist_timeout(p);
@@ -68,9 +80,12 @@ void Stack::Impl::retransmission_timeout(Pcb& p) {
   ++p.estats.timeouts;
   sink.on_stall(p.key.remote);
   note(p, Happened::retransmission_timeout, micros32(p.rtt.rto()));
-  if (p.stuck_since == kNever) p.stuck_since = now;
+  if (p.stuck_since == kNever) {
+    // A user timeout counts from the last progress, or when it was sent: so does this timer.
+    p.stuck_since = p.user_timeout != 0 ? now - p.rtt.rto() : now;
+  }
   // R2: the peer has been silent too long. For a SYN the connect timeout rules.
-  if (p.synchronized() && now - p.stuck_since >= kGiveUpTime) {
+  if (p.synchronized() && now - p.stuck_since >= give_up_time(p)) {
     ++stats.tcp_give_ups;
     note(p, Happened::gave_up, millis32(now - p.last_heard));
     reset_peer(p, CloseReason::timed_out);
@@ -108,7 +123,7 @@ void Stack::Impl::retransmission_timeout(Pcb& p) {
 void Stack::Impl::persist_timeout(Pcb& p) {
   if (p.stuck_since == kNever) {
     p.stuck_since = now;
-  } else if (now - p.stuck_since >= kGiveUpTime) {
+  } else if (now - p.stuck_since >= give_up_time(p)) {
     ++stats.tcp_give_ups;
     note(p, Happened::gave_up, millis32(now - p.last_heard));
     reset_peer(p, CloseReason::timed_out);

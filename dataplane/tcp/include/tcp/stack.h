@@ -125,6 +125,10 @@ class Connection {
   void set_observer(Observer* observer);
   // Probes of an idle peer (RFC 9293 section 3.8.4) as configured in StackConfig; off by default.
   void set_keepalive(bool on);
+  // How long what was written may stay unacknowledged before the connection ends with
+  // CloseReason::timed_out and RST (RFC 5482; R2 of RFC 9293 section 3.8.3). Looked at when a
+  // retransmission is due. Zero, as at first: 100 s.
+  void set_user_timeout(Micros timeout);
 
  protected:
   Connection() = default;
