@@ -247,6 +247,30 @@ TEST_F(Close, Bug57_CloseWhileConnecting) {
   out("R 1");
 }
 
+// ... also when the peer has opened at the same time: what it answers decides how that ends, and
+// without an answer the time for connecting does.
+TEST_F(Close, Bug57_CloseInASimultaneousOpen) {
+  for (const bool answers : {true, false}) {
+    connect(2500ms);
+    out("S 0");
+    in("S 0 <mss 1000>");
+    out("S. 0 ack 1");
+    close();
+    if (answers) {
+      in("S. 0 ack 1 <mss 1000>");
+      out("F. 1 ack 1");
+      in("F. 1 ack 2");
+      out(". 2 ack 2");
+      EXPECT_EQ(stack().time_wait_count(), 1u);
+    } else {
+      EXPECT_EQ(stack().connection_count(), 1u);
+      skip(2600ms);
+    }
+    EXPECT_EQ(stack().connection_count(), 0u);
+    peer(40001);
+  }
+}
+
 // Everything was said and heard: such a RST takes nothing away.
 TEST_F(Close, ResetInPlaceOfTheLastAck) {
   establish();
