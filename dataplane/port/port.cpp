@@ -4,15 +4,13 @@
 #include <rte_epoll.h>
 #include <rte_ether.h>
 #include <rte_interrupts.h>
-#include <rte_ip.h>
 #include <rte_prefetch.h>
-#include <rte_tcp.h>
-#include <rte_udp.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "device.h"
+#include "offload.h"
 #include "port_impl.h"
 
 namespace sluice::port {
@@ -28,82 +26,6 @@ constexpr std::size_t kSmallestFrame = RTE_ETHER_MIN_LEN - RTE_ETHER_CRC_LEN;
 constexpr Micros kBacklogRetry{50};
 // Of the backlog, kept for Priority::control.
 constexpr std::size_t kControlShare = 16;
-
-// Fills checksums in, or prepares them for the NIC. Lengths were checked by the caller.
-class ChecksumWork {
- public:
-  ChecksumWork(rte_mbuf* mbuf, const TxOffload& offload, const Capabilities& can)
-      : mbuf_(mbuf), offload_(offload), can_(can) {
-    l3_ = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, offload.l2_length);
-    l4_ = l3_ + offload.l3_length;
-    ipv4_ = (l3_[0] >> 4) == 4;
-  }
-
-  // True when the NIC has something to do.
-  bool run() {
-    if (offload_.l4_checksum) l4();
-    if (offload_.ipv4_checksum && ipv4_) ipv4();
-    if (mbuf_->ol_flags == 0) return false;
-    mbuf_->l2_len = offload_.l2_length & 0x7f;
-    mbuf_->l3_len = offload_.l3_length & 0x1ff;
-    mbuf_->ol_flags |= ipv4_ ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
-    return true;
-  }
-
- private:
-  void ipv4() {
-    auto* header = reinterpret_cast<rte_ipv4_hdr*>(l3_);
-    header->hdr_checksum = 0;
-    if (can_.tx_checksum_ipv4) {
-      mbuf_->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
-    } else {
-      header->hdr_checksum = rte_ipv4_cksum(header);
-    }
-  }
-
-  // Where the checksum is from the L4 header on; 0 for what is neither TCP nor UDP.
-  std::size_t field() const {
-    const std::uint8_t protocol = ipv4_ ? l3_[9] : l3_[6];
-    if (protocol == IPPROTO_TCP) return 16;
-    return protocol == IPPROTO_UDP ? 6 : 0;
-  }
-
-  void l4() {
-    const std::size_t at = field();
-    const std::size_t header = at == 16 ? sizeof(rte_tcp_hdr) : sizeof(rte_udp_hdr);
-    const std::size_t length = l4_length();
-    if (at == 0 || length < header) return;
-    const auto* v4 = reinterpret_cast<const rte_ipv4_hdr*>(l3_);
-    const auto* v6 = reinterpret_cast<const rte_ipv6_hdr*>(l3_);
-    std::uint16_t sum = 0;
-    std::memcpy(l4_ + at, &sum, sizeof sum);
-    if (can_.tx_checksum_l4) {
-      const std::uint64_t flag = at == 16 ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM;
-      const std::uint64_t family = ipv4_ ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
-      mbuf_->ol_flags |= flag;
-      sum = ipv4_ ? rte_ipv4_phdr_cksum(v4, mbuf_->ol_flags | family)
-                  : rte_ipv6_phdr_cksum(v6, mbuf_->ol_flags | family);
-    } else {
-      sum = ipv4_ ? rte_ipv4_udptcp_cksum(v4, l4_) : rte_ipv6_udptcp_cksum(v6, l4_);
-    }
-    std::memcpy(l4_ + at, &sum, sizeof sum);
-  }
-
-  // From the IP header; zero when it exceeds the frame.
-  std::size_t l4_length() const {
-    const std::size_t stated =
-        ipv4_ ? load_be16(l3_ + 2) : load_be16(l3_ + 4) + sizeof(rte_ipv6_hdr);
-    const std::size_t there = rte_pktmbuf_data_len(mbuf_) - offload_.l2_length;
-    return stated > there || stated < offload_.l3_length ? 0 : stated - offload_.l3_length;
-  }
-
-  rte_mbuf* mbuf_;
-  const TxOffload& offload_;
-  const Capabilities& can_;
-  std::uint8_t* l3_;
-  std::uint8_t* l4_;
-  bool ipv4_;
-};
 
 }  // namespace
 
@@ -238,6 +160,7 @@ rte_mbuf* Port::Impl::accept(PerWorker& worker, rte_mbuf* mbuf) {
     drop(worker, mbuf, Counter::drop_own_frame);
     return nullptr;
   }
+  mbuf->ol_flags &= trusted_flags;
   mbuf->port = config.index;  // travels with the packet through redirect rings
   return mbuf;
 }
@@ -308,7 +231,7 @@ void Port::Impl::finish(PerWorker& worker, rte_mbuf* mbuf, const TxOffload& offl
   const bool wanted = offload.ipv4_checksum || offload.l4_checksum;
   if (wanted && std::size_t{offload.l2_length} + offload.l3_length <= length &&
       offload.l3_length >= sizeof(rte_ipv4_hdr)) {
-    worker.prepare |= ChecksumWork(mbuf, offload, capabilities).run();
+    worker.prepare |= fill_checksums(mbuf, offload, capabilities);
   }
   if (config.vlan != 0 && (tx_offloads & RTE_ETH_TX_OFFLOAD_VLAN_INSERT) != 0) {
     mbuf->ol_flags |= RTE_MBUF_F_TX_VLAN;
@@ -320,6 +243,7 @@ void Port::Impl::finish(PerWorker& worker, rte_mbuf* mbuf, const TxOffload& offl
       std::memmove(data, data + kTag, kAddresses);
       store_be16(data + kAddresses, RTE_ETHER_TYPE_VLAN);
       store_be16(data + kHeader, config.vlan);
+      if (mbuf->ol_flags != 0) mbuf->l2_len = (mbuf->l2_len + kTag) & 0x7f;
     }
   }
   const std::size_t now = rte_pktmbuf_data_len(mbuf);

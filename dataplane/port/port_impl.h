@@ -100,6 +100,7 @@ struct Port::Impl {
   rte_eth_dev_info info{};
   std::uint64_t rx_offloads = 0;
   std::uint64_t tx_offloads = 0;
+  std::uint64_t trusted_flags = 0;  // of what the driver says of received packets
   unsigned rx_queues = 1;
   unsigned tx_queues = 1;
   std::vector<PerWorker> workers;

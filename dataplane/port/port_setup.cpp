@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "device.h"
+#include "offload.h"
 #include "port_impl.h"
 #include "runtime/eal.h"
 
@@ -111,37 +112,19 @@ Port::Impl::Refusal Port::Impl::attach_device() {
 Port::Impl::Refusal Port::Impl::probe() {
   const int error = rte_eth_dev_info_get(id, &info);
   if (error != 0) return "the device does not tell what it can: " + driver_said(error);
-  const auto can = [](std::uint64_t capabilities_mask, std::uint64_t all) {
-    return (capabilities_mask & all) == all;
-  };
-  const std::uint64_t rx = info.rx_offload_capa;
-  const std::uint64_t tx = info.tx_offload_capa;
-  Capabilities& c = capabilities;
-  c.driver = info.driver_name == nullptr ? "" : info.driver_name;
-  c.rx_checksum_ipv4 = can(rx, RTE_ETH_RX_OFFLOAD_IPV4_CKSUM);
-  c.rx_checksum_l4 = can(rx, RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
-  c.tx_checksum_ipv4 = can(tx, RTE_ETH_TX_OFFLOAD_IPV4_CKSUM);
-  c.tx_checksum_l4 = can(tx, RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM);
-  c.tso = can(tx, RTE_ETH_TX_OFFLOAD_TCP_TSO);
-  c.multi_segment = can(tx, RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
-  c.vlan_strip = can(rx, RTE_ETH_RX_OFFLOAD_VLAN_STRIP);
-  c.vlan_insert = can(tx, RTE_ETH_TX_OFFLOAD_VLAN_INSERT);
-  c.max_rx_queues = info.max_rx_queues;
-  c.max_tx_queues = info.max_tx_queues;
-  c.rss_key_bytes = info.hash_key_size;
-  c.rss_table_entries = info.reta_size;
+  capabilities = usable_capabilities(info, config.offloads);
+  trusted_flags = trusted_rx_flags(capabilities);
 
   const unsigned most = config.max_queues == 0 ? config.workers : config.max_queues;
   rx_queues = std::min({config.workers, most, std::max(unsigned{info.max_rx_queues}, 1u)});
   tx_queues = std::min({config.workers, most, std::max(unsigned{info.max_tx_queues}, 1u)});
 
-  rx_offloads = rx & (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM |
-                      RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_RSS_HASH);
-  tx_offloads = tx & (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
-                      RTE_ETH_TX_OFFLOAD_UDP_CKSUM);
+  rx_offloads =
+      rx_checksum_offloads(capabilities) | (info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH);
+  tx_offloads = tx_checksum_offloads(capabilities);
   if (config.vlan != 0) {
-    rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
-    tx_offloads |= tx & RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
+    rx_offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
+    tx_offloads |= info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
   }
   return {};
 }

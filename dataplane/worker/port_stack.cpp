@@ -186,7 +186,18 @@ MutByteSpan PortStack::reserve(std::size_t frame_length) {
   return port_.reserve(config_.worker, frame_length);
 }
 
-void PortStack::commit(std::size_t, const ip::L4Offload&) { port_.commit(config_.worker); }
+void PortStack::commit(std::size_t, const ip::L4Offload& offload) {
+  port_.commit(config_.worker, {.ipv4_checksum = offload.ipv4_checksum,
+                                .l4_checksum = offload.l4_checksum,
+                                .l2_length = offload.l2_length,
+                                .l3_length = offload.l3_length});
+}
+
+bool PortStack::offloads_l4(bool, std::uint8_t) const {
+  return port_.capabilities().tx_checksum_l4;
+}
+
+bool PortStack::offloads_ipv4() const { return port_.capabilities().tx_checksum_ipv4; }
 
 MutByteSpan PortStack::reserve(const IpAddress& source, const IpAddress& destination,
                                std::size_t length) {

@@ -62,6 +62,8 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   // ip::FrameSink
   MutByteSpan reserve(std::size_t frame_length) override;
   void commit(std::size_t frame_length, const ip::L4Offload& offload) override;
+  bool offloads_l4(bool ipv6, std::uint8_t protocol) const override;
+  bool offloads_ipv4() const override;
   // tcp::TransmitSink
   MutByteSpan reserve(const IpAddress& source, const IpAddress& destination,
                       std::size_t length) override;

@@ -28,6 +28,13 @@ namespace sluice::port {
 
 using MacBytes = std::array<std::uint8_t, 6>;
 
+// Whether what a device claims to do itself is believed.
+enum class Offloads : std::uint8_t {
+  none,
+  proven,  // with drivers whose offloads were tested; everything else is done in software
+  all,
+};
+
 struct PortConfig {
   std::string name{};        // "agents"
   std::string device{};      // DPDK's: "net_af_packet0,iface=sl-agents", "0000:3b:02.1"
@@ -37,13 +44,15 @@ struct PortConfig {
   unsigned workers = 1;
   unsigned rx_descriptors = 1024;  // wishes; adjusted to what the device takes
   unsigned tx_descriptors = 1024;
-  unsigned tx_backlog = 2048;    // frames a worker may have waiting for this port
-  unsigned max_queues = 0;       // use no more than so many each way; 0: all the device has
-  std::uint64_t secret[2] = {};  // of the software hash that spreads flows
+  unsigned tx_backlog = 2048;            // frames a worker may have waiting for this port
+  Offloads offloads = Offloads::proven;  // checksums, several buffers, TSO
+  unsigned max_queues = 0;               // use no more than so many each way; 0: all the device has
+  std::uint64_t secret[2] = {};          // of the software hash that spreads flows
   std::array<std::uint8_t, 64> rss_key{};  // random; as much of it as the device's hash takes
 };
 
-// What the device does itself. Whatever is false here is done in software.
+// What the device does itself, as far as it is believed. Whatever is false here is done in
+// software.
 struct Capabilities {
   bool rx_checksum_ipv4 = false;
   bool rx_checksum_l4 = false;

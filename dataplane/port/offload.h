@@ -1,0 +1,25 @@
+// What a device does for us: which of its promises are taken, and software for the rest.
+#pragma once
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include <cstdint>
+
+#include "port/port.h"
+
+namespace sluice::port {
+
+// What the device claims, less what `offloads` does not allow for its driver.
+Capabilities usable_capabilities(const rte_eth_dev_info& info, Offloads offloads);
+// The part of DPDK's flags that stands for the checksums in `c`.
+std::uint64_t rx_checksum_offloads(const Capabilities& c);
+std::uint64_t tx_checksum_offloads(const Capabilities& c);
+// Of a received packet's flags, those that may be believed: some drivers set others, too.
+std::uint64_t trusted_rx_flags(const Capabilities& c);
+
+// Fills checksums in, or prepares them for the NIC: true when it has something to do. The headers
+// lie within the first segment.
+bool fill_checksums(rte_mbuf* mbuf, const TxOffload& offload, const Capabilities& can);
+
+}  // namespace sluice::port
