@@ -11,8 +11,9 @@ std::string ConnectionPosition::to_string() const { return fmt::format("{}.{:x}"
 
 std::optional<ConnectionPosition> ConnectionPosition::parse(std::string_view text) {
   ConnectionPosition position;
-  const char* end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, position.worker);
+  const char* begin = text.data();
+  const char* end = begin + text.size();
+  const auto first = std::from_chars(begin, end, position.worker);
   if (first.ec != std::errc() || first.ptr == end || *first.ptr != '.') return std::nullopt;
   const auto second = std::from_chars(first.ptr + 1, end, position.at, 16);
   if (second.ec != std::errc() || second.ptr != end) return std::nullopt;

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <iostream>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "controlplane/client.h"
 
@@ -71,15 +73,44 @@ class Counts {
   }
 };
 
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    text.remove_prefix(static_cast<std::size_t>(n));
+// What the capture is written to; opened when there is something to write.
+class File {
+ public:
+  explicit File(const std::string& name) : name_(name) {}
+  ~File() { close(); }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  bool open() {
+    // Others' traffic: for its owner's eyes.
+    fd_ = name_ == "-" ? STDOUT_FILENO
+                       : ::open(name_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return fd_ >= 0 || failed();
   }
-  return true;
-}
+  bool write(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t n = ::write(fd_, text.data(), text.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return failed();
+      text.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return true;
+  }
+  bool close() {
+    const int fd = std::exchange(fd_, -1);
+    return fd < 0 || fd == STDOUT_FILENO || ::close(fd) == 0 || failed();
+  }
+  const std::string& trouble() const { return trouble_; }  // empty: none
+
+ private:
+  bool failed() {
+    trouble_ = name_ + ": " + std::generic_category().message(errno);
+    return false;
+  }
+  const std::string name_;
+  std::string trouble_;
+  int fd_ = -1;
+};
 
 [[noreturn]] void fail(const std::string& text, int code) {
   std::cerr << "sluicectl: " << text << "\n";
@@ -89,15 +120,9 @@ bool write_all(int fd, std::string_view text) {
 }  // namespace
 
 void capture(const Options& options, const CaptureArguments& given) {
-  int fd = given.file == "-" ? STDOUT_FILENO : -1;
-  const auto open = [&] {
-    if (fd >= 0) return true;
-    // Others' traffic: for its owner's eyes.
-    fd = ::open(given.file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    return fd >= 0;
-  };
+  File file(given.file);
   Counts counts;
-  bool begun = false, written = true;
+  bool begun = false;
   struct sigaction action{};
   action.sa_handler = enough;
   const auto opened = [&](int descriptor) {
@@ -113,22 +138,19 @@ void capture(const Options& options, const CaptureArguments& given) {
                            [&](std::string_view piece) {
                              if (!begun) {
                                begun = true;
-                               written = open();
-                               if (written) std::cerr << "capturing\n";
+                               if (!file.open()) return false;
+                               std::cerr << "capturing\n";
                              }
                              counts.see(piece);
-                             written = written && write_all(fd, piece);
-                             return written;
+                             return file.write(piece);
                            });
-  if (!written) fail(given.file + ": " + std::strerror(errno), kWrongUse);
+  if (!file.trouble().empty()) fail(file.trouble(), kWrongUse);
   if (!done) fail(done.error(), kUnreachable);
   if (done->status >= 400) {
     print_refusal(done->status, done->body);
     throw Exit{kRefused};
   }
-  if (fd >= 0 && fd != STDOUT_FILENO && ::close(fd) != 0) {
-    fail(given.file + ": " + std::strerror(errno), kWrongUse);
-  }
+  if (!file.close()) fail(file.trouble(), kWrongUse);
   if (!counts.complete) fail("the gateway ended before the capture did", kUnreachable);
   std::cerr << counts.frames << " frames, " << counts.lost << " lost for want of room\n";
 }
