@@ -10,6 +10,7 @@ import pytest
 
 from lab import network as net
 from lab.process import Process, run, until
+from test_connections import listed
 
 pytestmark = [pytest.mark.asan, pytest.mark.two]
 FIELDS = ("frame.interface_name", "frame.packet_flags_direction", "ip.src", "tcp.srcport", "ip.dst",
@@ -53,10 +54,12 @@ def test_a_call_is_in_the_capture_by_its_4_tuple(lab, capture):
     reply = lab.get("/docs/page.txt", http="1.1")
     assert reply.status in (200, 404)
     other = lab.get("/docs/page.txt", http="1.1", scheme="http")  # not on port 443
-    lab.gateway.settled(10)
+    mine = (reply.facts["local_ip"], str(reply.facts["local_port"]))
+    # Both ends have said FIN.
+    until(lambda: {c["state"] for c in listed(lab, remote=":".join(mine))} <= {"time_wait"}, 10,
+          "the call's connection is over")
     assert " frames, 0 lost" in ended(process)
 
-    mine = (reply.facts["local_ip"], str(reply.facts["local_port"]))
     seen = frames(file)
     assert {f["frame.interface_name"] for f in seen} == {"agents"}
     assert str(other.facts["local_port"]) not in {f["tcp.srcport"] for f in seen}

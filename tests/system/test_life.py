@@ -94,6 +94,7 @@ def test_sigterm_under_load(running):
 def test_second_sigterm_ends_at_once(running):
     running.tool.file("docs/slow", bytes(range(256)) * 12_000)
     output = running.folder / "slow.out"
+    output.unlink(missing_ok=True)
     command = running.agent.curl_command("/docs/slow", token=running.task("research")["token"],
                                          extra=["--limit-rate", "100k", "-o", output])
     child = running.network.agents.start(*command, log=running.folder / "slow.log")
@@ -111,6 +112,7 @@ def test_sigterm_lets_running_calls_end(running):
     data = running.tool.file("docs/slow", bytes(range(256)) * 12_000)
     token = running.task("research")["token"]
     output = running.folder / "slow.out"
+    output.unlink(missing_ok=True)
     command = running.agent.curl_command("/docs/slow", token=token, extra=[
         "--limit-rate", "2M", "-o", output])
     child = running.network.agents.start(*command, log=running.folder / "slow.log")
@@ -152,18 +154,24 @@ def ahead_of_others(*pids):
 @RELEASE
 @pytest.mark.slow
 def test_first_packet_after_idle(running):
-    """Echo after half a second of silence. What else the machine does can only add to it: up to
-    three rounds, of which one must do."""
-    echo(running.network.agents, GATEWAY_AGENTS[0])
+    """Echo after half a second of silence, less what the asking end has to do with it: an echo of
+    the kernel to itself after as long a silence. What else the machine does can only add to it: up
+    to three rounds, of which one must do."""
+    agents = running.network.agents
+    echo(agents, GATEWAY_AGENTS[0])
     rounds = []
+
+    def after_silence(address):
+        time.sleep(0.5)  # the silence is what is tested
+        return echo(agents, address)
+
     with ahead_of_others(running.process.pid):
-        while len(rounds) < 3 and (not rounds or rounds[-1] >= 200e-6):
-            times = []
-            for _ in range(21):
-                time.sleep(0.5)  # the silence is what is tested
-                times.append(echo(running.network.agents, GATEWAY_AGENTS[0]))
-            rounds.append(statistics.median(times))
-    assert rounds[-1] < 200e-6, [f"{t * 1e6:.0f} µs" for t in rounds]
+        while len(rounds) < 3 and (not rounds or rounds[-1][0] - rounds[-1][1] >= 200e-6):
+            pairs = [(after_silence(GATEWAY_AGENTS[0]), after_silence(net.AGENT[0]))
+                     for _ in range(15)]
+            rounds.append([statistics.median(times) for times in zip(*pairs)])
+    assert rounds[-1][0] - rounds[-1][1] < 200e-6, \
+        [f"{ours * 1e6:.0f} µs, kernel {own * 1e6:.0f} µs" for ours, own in rounds]
 
 
 @RELEASE
@@ -171,7 +179,8 @@ def test_first_packet_after_idle(running):
 def test_first_call_after_idle(running):
     """A call on a kept TLS connection after half a second of silence, and the same call to nginx
     without a gateway: silence has its price there as well, in the kernel and in both programs. The
-    gateway is woken twice, by the request and by the answer."""
+    gateway is woken twice, by the request and by the answer. Up to three rounds, of which one must
+    do, as above."""
     token = running.task("research")["token"]
     through = connect(running.network, ca=running.authority.ca)
     with inside(running.network.tools):
@@ -191,14 +200,18 @@ def test_first_call_after_idle(running):
         return call(sock)
 
     nginx = running.network.tools.run("pgrep", "-f", "nginx").stdout.split()
+    rounds = []
     with through, direct, ahead_of_others(running.process.pid, *nginx):
         for sock in (through, direct):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        in_a_row = [statistics.median(call(sock) for _ in range(200)) for sock in (through, direct)]
-        pairs = [(after_silence(through), after_silence(direct)) for _ in range(21)]
-    after = [statistics.median(times) for times in zip(*pairs)]
-    price = [later - usual for later, usual in zip(after, in_a_row)]
-    assert price[0] - price[1] < 2 * 200e-6, [f"{t * 1e6:.0f} µs" for t in (*in_a_row, *after)]
+        while len(rounds) < 3 and (not rounds or rounds[-1] >= 2 * 200e-6):
+            in_a_row = [statistics.median(call(sock) for _ in range(200))
+                        for sock in (through, direct)]
+            pairs = [(after_silence(through), after_silence(direct)) for _ in range(15)]
+            after = [statistics.median(times) for times in zip(*pairs)]
+            price = [later - usual for later, usual in zip(after, in_a_row)]
+            rounds.append(price[0] - price[1])
+    assert rounds[-1] < 2 * 200e-6, [f"{t * 1e6:.0f} µs" for t in rounds]
 
 
 def test_control_socket_rights(running):
