@@ -50,11 +50,12 @@ IpAddress client_address(std::size_t number) {
   return IpAddress::v4(0xc612010au + static_cast<std::uint32_t>(number % kClientAddresses));
 }
 
-End::End(port::Port& port, const worker::PortAddresses& addresses, const tcp::StackConfig& tcp)
-    : stack(attach(port), addresses, stack_config(tcp), *this, counters_, Time{Seconds{1}}) {}
+End::End(port::Port& port, const worker::PortAddresses& addresses, const tcp::StackConfig& tcp,
+         Time now)
+    : last_turn_(now), stack(attach(port), addresses, stack_config(tcp), *this, counters_, now) {}
 
 End::~End() {
-  stack.tcp().abort_all(Time{Seconds{1}});
+  stack.tcp().abort_all(last_turn_);
   stack.end_turn();
 }
 
@@ -64,6 +65,7 @@ port::Port& End::attach(port::Port& port) {
 }
 
 std::size_t End::turn(Time now) {
+  last_turn_ = now;
   const std::size_t n = stack.rx_burst();
   for (std::size_t i = 0; i < n; ++i) {
     const port::Packet& packet = stack.received(i);

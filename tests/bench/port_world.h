@@ -30,7 +30,8 @@ IpAddress client_address(std::size_t number);  // 198.18.1.10 and the next
 // One end: a port, its stack, and what runs on it.
 class End final : public tcp::Acceptor, public tcp::Observer {
  public:
-  End(port::Port& port, const worker::PortAddresses& addresses, const tcp::StackConfig& tcp);
+  End(port::Port& port, const worker::PortAddresses& addresses, const tcp::StackConfig& tcp,
+      Time now = Time{Seconds{1}});
   ~End();
   End(const End&) = delete;
   End& operator=(const End&) = delete;
@@ -54,7 +55,7 @@ class End final : public tcp::Acceptor, public tcp::Observer {
   };
   telemetry::CounterBlock counters_;
   Callee callee_;
-  std::vector<port::Packet> packets_;
+  Time last_turn_;
 
  public:
   worker::PortStack stack;
