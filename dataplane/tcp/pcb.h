@@ -70,12 +70,12 @@ struct Pcb final : Connection,
                    TimerNode {
   // -- identity
   FlowKey key;
+  std::uint32_t listener_id = 0;
   Stack::Impl* stack = nullptr;
   std::uint64_t hash = 0;
   std::uint32_t index = 0;
   std::uint32_t generation = 0;  // moves on when the slot is freed
   Observer* observer = nullptr;
-  std::uint32_t listener_id = 0;
 
   State phase = State::closed;
   CloseReason reason = CloseReason::none;
@@ -90,6 +90,8 @@ struct Pcb final : Connection,
   bool timestamps : 1 = false;
   bool sack : 1 = false;
   bool scaled : 1 = false;       // RFC 7323 window scaling in force
+  bool syn_due : 1 = false;      // SYN or SYN-ACK is to be (re)sent
+  bool fin_queued : 1 = false;   // FIN follows what is in `send`
   std::uint8_t snd_scale = 0;    // the peer's shift
   std::uint8_t rcv_scale = 0;    // ours
   std::uint16_t peer_mss = 536;  // as received
@@ -100,10 +102,9 @@ struct Pcb final : Connection,
   Seq snd_max;  // highest sequence number ever sent; snd_nxt goes back on a timeout
   Seq snd_wl1, snd_wl2;
   std::uint32_t snd_wnd = 0;
-  std::uint32_t max_snd_wnd = 0;  // MAX.SND.WND
-  Seq snd_base;                   // of the first byte in `send`
-  bool fin_queued : 1 = false;
-  bool syn_due : 1 = false;  // SYN or SYN-ACK is to be (re)sent
+  std::uint32_t max_snd_wnd = 0;   // MAX.SND.WND
+  Seq snd_base;                    // of the first byte in `send`
+  std::uint32_t user_timeout = 0;  // R2 in ms; zero: kGiveUpTime
   ByteRing send;
 
   // -- receive sequence variables
@@ -123,6 +124,7 @@ struct Pcb final : Connection,
 
   // -- acknowledging
   bool ack_now : 1 = false;
+  bool window_shut : 1 = false;  // the last window we told was zero
   std::uint8_t quick_acks = 0;   // this many segments are acknowledged without delay
   std::uint16_t rcv_mss = 536;   // of the segments seen: what "full-size" means
   std::uint16_t rcv_length = 0;  // of the last one
@@ -143,11 +145,9 @@ struct Pcb final : Connection,
   Time last_sent{};
   Time last_heard{};
   Prr prr;
-  std::uint32_t user_timeout = 0;  // R2 in ms; zero: kGiveUpTime
-  std::unique_ptr<Undo> undo;      // of the recovery under way, or of the last
-  Seq timed_seq;                   // an ACK past this may be the next sample: one per round trip
-  Seq recover;                     // recovery ends when snd_una gets here
-  Seq probe_end;                   // an ACK that reaches this ends the tail loss probe
+  Seq timed_seq;  // an ACK past this may be the next sample: one per round trip
+  Seq recover;    // recovery ends when snd_una gets here
+  Seq probe_end;  // an ACK that reaches this ends the tail loss probe
   Recovery recovery = Recovery::none;
   LossTimer loss_timer = LossTimer::reordering;
   bool timing : 1 = false;
@@ -168,9 +168,11 @@ struct Pcb final : Connection,
   std::uint8_t keepalive_probes = 0;
   bool keepalive : 1 = false;
   bool keepalive_due : 1 = false;
+  std::unique_ptr<Undo> undo;  // of the recovery under way, or of the last
 
-  // -- receive buffer growth and challenge ACK limit
+  // -- receive buffer growth, challenge ACK limit, traces
   std::uint32_t read_in_round = 0;
+  std::uint32_t kept_at = kNotKept;  // slot of the stack's traces, if it is still this one's
   Time round_began{};
   Time next_challenge{};
 
@@ -178,8 +180,6 @@ struct Pcb final : Connection,
 
   // -- for whoever looks at it later
   Time opened{};
-  bool window_shut = false;          // the last window we told was zero
-  std::uint32_t kept_at = kNotKept;  // slot of the stack's traces, if it is still this one's
   telemetry::TcpEstats estats;
   telemetry::ConnectionEvents events;
 
@@ -194,7 +194,8 @@ struct Pcb final : Connection,
   bool has_unsent() const { return snd_nxt < data_end() + (fin_queued ? 1u : 0u); }
   bool has_overtaken() const { return overtaken && !overtaken->ranges.empty(); }
 };
-// In steady state a connection owns nothing else but its buffers.
-static_assert(sizeof(Pcb) <= 1024);
+// In steady state a connection owns nothing else but its buffers and its place in the table of
+// flows. The order above leaves no holes.
+static_assert(sizeof(Pcb) <= 1008);
 
 }  // namespace sluice::tcp

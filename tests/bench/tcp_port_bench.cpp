@@ -131,9 +131,10 @@ double resident() {
 // Established connections that have carried a little and idle since.
 void idle(Figures& figures, port::PacketPool& pool, std::size_t connections) {
   World world(pool, config(connections * 2));
+  std::vector<tcp::Connection*> open;
+  open.reserve(connections);
   const double heap_before = heap(), resident_before = resident();
   const std::vector<std::uint8_t> hello(500, 0x41);
-  std::vector<tcp::Connection*> open;
   for (std::size_t i = 0; i < connections; ++i) {
     open.push_back(world.connect(*world.client, kSinkPort, i));
     for (int s = 0; i % port::Port::kBurst == 0 && s < 3; ++s) world.step();
