@@ -87,7 +87,7 @@ bool TraceSearch::step() {
     return true;
   });
   if (!asked_.empty()) return false;
-  std::ranges::stable_sort(found_, [](const auto& a, const auto& b) {
+  std::ranges::sort(found_, [](const auto& a, const auto& b) {
     return a.live != b.live ? a.live : a.since_last < b.since_last;
   });
   if (found_.size() > most_) found_.resize(most_);

@@ -301,6 +301,7 @@ std::size_t DataPlane::reclaim() {
 
 std::vector<std::string> DataPlane::listeners() const {
   std::vector<std::string> names;
+  names.reserve(shared_.listeners.size());
   for (const auto& l : shared_.listeners) names.push_back(l.name);
   return names;
 }

@@ -75,7 +75,7 @@ std::string throughput() {
       "One connection: kB/s delivered in 20 s, by buffer of both ends, loss and round trip.\n"
       "Bottleneck of 2500 kB/s with a queue of 64 kB.\n\n"
       "buffer kB  loss ‰     2 ms    20 ms   100 ms   200 ms\n";
-  for (const std::size_t buffer : {64, 256, 1024}) {
+  for (const std::size_t buffer : {64U, 256U, 1024U}) {
     for (const unsigned loss : {0u, 1u, 10u, 50u}) {
       table += number(buffer, 9) + number(loss, 8);
       for (const int round_trip : {2, 20, 100, 200}) {
@@ -109,7 +109,7 @@ std::string fairness() {
       "Of the second ten seconds: kB/s of all, of the slowest and the fastest; Jain's index in "
       "thousandths;\nsegments sent again, in thousandths of those sent since the start.\n\n"
       "flows      all  slowest  fastest   Jain ‰   again ‰\n";
-  for (const std::size_t flows : {1, 2, 4, 8, 16, 32, 64}) {
+  for (const std::size_t flows : {1U, 2U, 4U, 8U, 16U, 32U, 64U}) {
     World world(bulk(flows, bottleneck(0, Millis{40}, kRate, 100'000), 256 * 1024),
                 {.trace = false, .checked = false});
     std::vector<std::uint64_t> shares(flows);
