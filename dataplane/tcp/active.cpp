@@ -47,6 +47,9 @@ bool Stack::Impl::choose_port(FlowKey& key, std::uint64_t& hash,
   }
   if (reusable == FlowTable::kNone) {
     ++stats.tcp_port_exhausted;
+    // The next attempt begins a golden section of the range further on. Right behind this one, two
+    // that share a counter and take turns could look at the same parts of it for ever.
+    counter = static_cast<std::uint16_t>(counter + 40503 - kPortTries);
     return false;
   }
   ++stats.tcp_time_wait_reused;

@@ -78,6 +78,30 @@ TEST_F(Ports, Rfc6056_3_3_4_OnePeerSeesEachPortOnce) {
   for (int i = 0; i < 4000; ++i) ASSERT_TRUE(seen.insert(port_to(stack, peer(1))).second);
 }
 
+// Each attempt looks at a part of the range. Whoever shares the counter, and however they take
+// turns, the one port that is free is found some time.
+TEST_F(Ports, Rfc6056_3_3_4_TheLastFreePortIsFoundByTwoThatTakeTurns) {
+  for (const int port : {2000, 10'000, 18'000, 26'000, 34'000, 42'000, 50'000, 58'000, 65'535}) {
+    const auto free = static_cast<std::uint16_t>(port);
+    Stack stack(config(7), nowhere, nowhere);
+    struct Wish {
+      std::uint16_t port;
+      bool open;
+    } wish{free, false};
+    const auto only = [](void* context, const FlowKey& key) {
+      const auto* w = static_cast<const Wish*>(context);
+      return w->open && key.local_port == w->port;
+    };
+    Connection* c = nullptr;
+    for (int attempts = 0; c == nullptr && attempts < 200; ++attempts) {
+      wish.open = attempts % 2 == 0;
+      c = stack.connect(us, {peer(1), 443}, nowhere, Time{Micros{1}}, Micros{0}, only, &wish);
+    }
+    ASSERT_NE(c, nullptr) << free;
+    EXPECT_EQ(c->flow().local_port, free);
+  }
+}
+
 // Section 3.2: ports that services listen on are left alone.
 TEST_F(Ports, Rfc6056_3_2_ListeningPortsAreSkipped) {
   Stack probe(config(7), nowhere, nowhere);
