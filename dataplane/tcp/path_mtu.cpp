@@ -24,8 +24,8 @@ void Stack::Impl::path_mtu_changed(Pcb& p) {
 void Stack::Impl::path_mtu_timeout(Pcb& p) {
   if (p.path_mtu.probing()) p.path_mtu.probe_undecided(now);
   if (p.sent.empty()) return;
-  switch (p.path_mtu.timed_out(p.timeouts + 1u, packet_size(p, p.sent.first().length),
-                               p.key.remote.is_v4(), now)) {
+  switch (p.path_mtu.timed_out(p.timeouts + 1u, now - p.stuck_since,
+                               packet_size(p, p.sent.first().length), p.key.remote.is_v4(), now)) {
     case PathMtu::Timeout::nothing:
       return;
     case PathMtu::Timeout::told:

@@ -24,6 +24,9 @@ class PathMtu {
   // Timeouts in a row of one segment that make a black hole; more if one of its size got through
   // before or should get through nearly everywhere: an outage is more likely.
   static constexpr unsigned kTimeouts = 3, kTimeoutsIfUnlikely = 4;
+  // Where timeouts are long so many come too late, or never before the connection is given up: two
+  // are enough after so long without progress.
+  static constexpr Seconds kLongStuck{10};
 
   void start(std::uint16_t mtu) { value_ = mtu; }
   std::uint16_t value() const { return value_; }
@@ -58,15 +61,19 @@ class PathMtu {
     if (held_ != 0 && una > held_seq_) held_ = 0;
   }
 
-  // The retransmission timer ran out for the `timeouts`th time in a row, of a packet of `size`.
+  // The retransmission timer ran out for the `timeouts`th time in a row, of a packet of `size`;
+  // it did so first `stuck` ago.
   enum class Timeout : std::uint8_t { nothing, told, black_hole };
-  Timeout timed_out(unsigned timeouts, std::uint32_t size, bool v4, Time now) {
+  Timeout timed_out(unsigned timeouts, Micros stuck, std::uint32_t size, bool v4, Time now) {
     if (held_ != 0) {
       lower(held_, now + kRaiseAfter);
       return Timeout::told;
     }
     const bool unlikely = !fell_ && size <= std::max(largest_, kLeastV6);
-    if (timeouts < (unlikely ? kTimeoutsIfUnlikely : kTimeouts)) return Timeout::nothing;
+    const bool long_stuck = timeouts >= 2 && stuck >= kLongStuck;
+    if (timeouts < (unlikely ? kTimeoutsIfUnlikely : kTimeouts) && !long_stuck) {
+      return Timeout::nothing;
+    }
     const std::uint16_t smaller = below(std::min<std::uint32_t>(value_, size), v4);
     if (smaller == 0) return Timeout::nothing;
     lower(smaller, now + kProbeAfter);

@@ -5,6 +5,8 @@
 namespace sluice::tcp {
 namespace {
 
+constexpr Micros kShort{1'000'000};
+
 class Mtu : public ::testing::Test {
  protected:
   Mtu() { p.start(1500); }
@@ -47,9 +49,9 @@ TEST_F(Mtu, Rfc5927_7_2_HeldUntilATimeout) {
   p.got_through(1500);
   EXPECT_EQ(told(1400), PathMtu::Verdict::held);
   EXPECT_EQ(p.value(), 1500u);
-  EXPECT_EQ(p.timed_out(1, 1500, true, now), PathMtu::Timeout::told);
+  EXPECT_EQ(p.timed_out(1, kShort, 1500, true, now), PathMtu::Timeout::told);
   EXPECT_EQ(p.value(), 1400u);
-  EXPECT_EQ(p.timed_out(1, 1400, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(1, kShort, 1400, true, now), PathMtu::Timeout::nothing);
 }
 
 TEST_F(Mtu, Rfc5927_7_2_ForgottenWhenAcknowledged) {
@@ -57,7 +59,7 @@ TEST_F(Mtu, Rfc5927_7_2_ForgottenWhenAcknowledged) {
   EXPECT_EQ(told(1400), PathMtu::Verdict::held);
   p.acknowledged(Seq{100});
   p.acknowledged(Seq{101});
-  EXPECT_EQ(p.timed_out(1, 1500, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(1, kShort, 1500, true, now), PathMtu::Timeout::nothing);
   EXPECT_EQ(p.value(), 1500u);
 }
 
@@ -68,42 +70,52 @@ TEST_F(Mtu, Rfc5927_7_2_SmallerOnesGotThrough) {
 
 TEST_F(Mtu, Rfc4821_7_7_BlackHole) {
   p.start(9000);
-  EXPECT_EQ(p.timed_out(2, 9000, true, now), PathMtu::Timeout::nothing);
-  EXPECT_EQ(p.timed_out(3, 9000, true, now), PathMtu::Timeout::black_hole);
+  EXPECT_EQ(p.timed_out(2, kShort, 9000, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(3, kShort, 9000, true, now), PathMtu::Timeout::black_hole);
   EXPECT_EQ(p.value(), 1280u);
-  EXPECT_EQ(p.timed_out(4, 1280, true, now), PathMtu::Timeout::black_hole);
+  EXPECT_EQ(p.timed_out(4, kShort, 1280, true, now), PathMtu::Timeout::black_hole);
   EXPECT_EQ(p.value(), 552u);
-  EXPECT_EQ(p.timed_out(9, 552, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(9, kShort, 552, true, now), PathMtu::Timeout::nothing);
   p.start(1500);
-  EXPECT_EQ(p.timed_out(3, 1500, false, now), PathMtu::Timeout::black_hole);
+  EXPECT_EQ(p.timed_out(3, kShort, 1500, false, now), PathMtu::Timeout::black_hole);
   EXPECT_EQ(p.value(), 1280u);
-  EXPECT_EQ(p.timed_out(9, 1280, false, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(9, kShort, 1280, false, now), PathMtu::Timeout::nothing);
 }
 
 TEST_F(Mtu, Rfc4821_7_7_SmallSegmentsSayNothing) {
-  EXPECT_EQ(p.timed_out(9, 552, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(9, kShort, 552, true, now), PathMtu::Timeout::nothing);
 }
 
 TEST_F(Mtu, Rfc4821_7_7_WhatGotThroughBeforeIsGivenMoreTime) {
   p.got_through(1500);
-  EXPECT_EQ(p.timed_out(3, 1500, true, now), PathMtu::Timeout::nothing);
-  EXPECT_EQ(p.timed_out(4, 1500, true, now), PathMtu::Timeout::black_hole);
+  EXPECT_EQ(p.timed_out(3, kShort, 1500, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(4, kShort, 1500, true, now), PathMtu::Timeout::black_hole);
+}
+
+// Timers that run out after many seconds: two must do, or the connection is given up before.
+TEST_F(Mtu, Rfc4821_7_7_LongTimeoutsCountForMore) {
+  const Micros long_ago = Seconds{10};
+  p.got_through(1400);
+  EXPECT_EQ(p.timed_out(1, Micros{0}, 1400, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(2, long_ago - Micros{1}, 1400, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(2, long_ago, 1400, true, now), PathMtu::Timeout::black_hole);
+  EXPECT_EQ(p.value(), 1280u);
 }
 
 TEST_F(Mtu, Rfc4821_7_7_WhatGetsThroughNearlyEverywhereIsGivenMoreTime) {
-  EXPECT_EQ(p.timed_out(3, 1280, true, now), PathMtu::Timeout::nothing);
-  EXPECT_EQ(p.timed_out(4, 1280, true, now), PathMtu::Timeout::black_hole);
+  EXPECT_EQ(p.timed_out(3, kShort, 1280, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(4, kShort, 1280, true, now), PathMtu::Timeout::black_hole);
   EXPECT_EQ(p.value(), 552u);
   p = {};
   p.start(1500);
-  EXPECT_EQ(p.timed_out(3, 1500, true, now), PathMtu::Timeout::black_hole);
+  EXPECT_EQ(p.timed_out(3, kShort, 1500, true, now), PathMtu::Timeout::black_hole);
   p.got_through(1280);
-  EXPECT_EQ(p.timed_out(3, 1280, true, now), PathMtu::Timeout::nothing);
+  EXPECT_EQ(p.timed_out(3, kShort, 1280, true, now), PathMtu::Timeout::nothing);
 }
 
 // It was an outage: one probe brings back what there was.
 TEST_F(Mtu, Rfc4821_7_3_BackAfterAnOutage) {
-  p.timed_out(3, 1500, true, now);
+  p.timed_out(3, kShort, 1500, true, now);
   EXPECT_EQ(p.next_probe(1500, now), 0u);
   EXPECT_EQ(search(1500), 1);
   EXPECT_EQ(p.value(), 1500u);
@@ -115,7 +127,7 @@ TEST_F(Mtu, Rfc4821_7_3_Search) {
   for (std::uint16_t real = 1280; real < 1500; ++real) {
     p = {};
     p.start(1500);
-    p.timed_out(3, 1500, true, now);
+    p.timed_out(3, kShort, 1500, true, now);
     EXPECT_LE(search(real), 6);
     EXPECT_LE(p.value(), real);
     EXPECT_GE(p.value() + PathMtu::kCloseEnough, real);
@@ -139,7 +151,7 @@ TEST_F(Mtu, Rfc1191_6_3_RaisedAfterTenMinutes) {
 }
 
 TEST_F(Mtu, Rfc4821_7_6_UndecidedProbeIsRepeated) {
-  p.timed_out(3, 1500, true, now);
+  p.timed_out(3, kShort, 1500, true, now);
   now += Seconds{11};
   p.probing(p.next_probe(1500, now), Seq{1});
   p.probe_undecided(now);
