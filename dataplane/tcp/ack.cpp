@@ -121,9 +121,12 @@ void Stack::Impl::sample_rtt(Pcb& p, const Segment& s, AckNews& news) {
   if (ms >= 0 && ms < 120'000) take_rtt(p, Micros{std::int64_t{ms} * 1000 + 500});
 }
 
+// Of a SYN that was sent once. The timestamp is no help for others: the peer's first ACK may have
+// been lost, and what comes much later echoes the SYN all the same.
 void Stack::Impl::sample_handshake(Pcb& p, const Segment& s) {
-  AckNews nothing;
-  sample_rtt(p, s, nothing);
+  if (!p.timing || s.ack <= p.timed_seq) return;
+  p.timing = false;
+  take_rtt(p, now - p.timed_at);
 }
 
 // RFC 9293 section 3.10.7.4: only from a segment that is not older than the one used last. True if

@@ -188,6 +188,30 @@ TEST_F(SynCache, Rfc6298_3_RepeatedSynAckIsNotTimed) {
   after(1000ms, "P. 1:101 ack 1");
 }
 
+// Nor does its timestamp: the peer's first ACK was lost, and what it says much later still echoes
+// the SYN-ACK. RFC 6298 (5.7): three seconds.
+TEST_F(SynCache, Rfc6298_3_RepeatedSynAckIsNotTimedByTimestamps) {
+  listen();
+  in("S 0 <mss 1000,ts>");
+  out("S. 0 ack 1");
+  after(1000ms, "S. 0 ack 1");
+  quiet(1900ms);
+  in("P. 1:101 ack 1");
+  after(40ms, ". 1 ack 101");
+  read(100);
+  write(100);
+  out("P. 1:101 ack 101");
+  after(3000ms, "P. 1:101 ack 101");
+  in(". 101 ack 101");
+  write(100);
+  out("P. 101:201 ack 101");
+  quiet(2ms);
+  in(". 101 ack 201");
+  write(100);
+  out("P. 201:301 ack 101");
+  after(200ms, "P. 201:301 ack 101");
+}
+
 TEST_F(SynCache, Bug38_FloodCostsNothingButTheCache) {
   config.syn_cache_entries = 64;
   listen();
