@@ -246,6 +246,11 @@ MutByteSpan Interface::begin_l4(const IpAddress& source, const IpAddress& destin
   return impl_->begin(source, destination, {.protocol = protocol, .ecn = ecn}, length);
 }
 
+GatherRoom Interface::begin_large(const IpAddress& source, const IpAddress& destination,
+                                  std::size_t header, std::size_t piece, std::size_t pieces) {
+  return impl_->begin_large(source, destination, header, piece, pieces);
+}
+
 void Interface::end_l4() { impl_->end(); }
 
 void Interface::confirm(const IpAddress& remote, Time now) {

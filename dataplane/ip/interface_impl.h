@@ -24,6 +24,7 @@ struct Interface::Impl final : NeighbourEvents {
   using Counter = telemetry::Counter;
 
   static constexpr std::uint8_t kHeldPerNeighbour = 3;
+  static constexpr std::size_t kLargestPacket = 65535;
   static constexpr Micros kHeldRetry{1'000};
   static constexpr std::size_t kUpdates = 256;
   static constexpr Micros kConfirmInterval{1'000'000};
@@ -54,7 +55,8 @@ struct Interface::Impl final : NeighbourEvents {
     bool ipv6 = false;
     bool fragment = false;  // a piece: its message was summed as a whole
     std::int32_t slot = -1;
-    MutByteSpan frame;
+    std::uint16_t piece = 0;  // of a large segment; else 0
+    MutByteSpan frame;        // of a large segment the headers
     IpAddress source, destination, next_hop;
   };
 
@@ -111,6 +113,9 @@ struct Interface::Impl final : NeighbourEvents {
   // begin(), for packets nobody will try again.
   MutByteSpan begin_counted(const IpAddress& source, const IpAddress& destination,
                             const Fields& fields, std::size_t length);
+  GatherRoom begin_large(const IpAddress& source, const IpAddress& destination, std::size_t header,
+                         std::size_t piece, std::size_t pieces);
+  void end_large();
   MutByteSpan open(const packet::MacAddress& mac, const IpAddress& source,
                    const IpAddress& destination, const Fields& fields, std::size_t length);
   MutByteSpan discard(std::size_t length, Drop why);

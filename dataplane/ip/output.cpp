@@ -69,7 +69,8 @@ std::optional<IpAddress> Interface::Impl::next_hop(const IpAddress& destination)
   return destination.is_v4() ? gateway4 : gateway6;
 }
 
-// Writes the headers into pending.frame and gives what is behind them.
+// Writes the headers, of a packet with `length` octets after them, into pending.frame and gives
+// what is behind them there.
 MutByteSpan Interface::Impl::open(const MacAddress& mac, const IpAddress& source,
                                   const IpAddress& destination, const Fields& fields,
                                   std::size_t length) {
@@ -105,7 +106,7 @@ MutByteSpan Interface::Impl::open(const MacAddress& mac, const IpAddress& source
                         .id = fields.id,
                         .fragment = fields.fragment});
   }
-  return pending.frame.subspan(l2 + pending.l3, length);
+  return pending.frame.subspan(l2 + pending.l3);
 }
 
 MutByteSpan Interface::Impl::discard(std::size_t length, Drop why) {
@@ -121,7 +122,7 @@ MutByteSpan Interface::Impl::begin_to(const MacAddress& mac, const IpAddress& so
   const MutByteSpan frame = sink.reserve(l2_length() + l3 + length);
   if (frame.size() < l2_length() + l3 + length) return {};
   pending.where = Pending::Where::sink;
-  pending.frame = frame;
+  pending.frame = frame.first(l2_length() + l3 + length);
   return open(mac, source, destination, fields, length);
 }
 
@@ -177,7 +178,44 @@ MutByteSpan Interface::Impl::begin_counted(const IpAddress& source, const IpAddr
   return room;
 }
 
+// Only what can leave at once: nothing of this size waits for a neighbour.
+GatherRoom Interface::Impl::begin_large(const IpAddress& source, const IpAddress& destination,
+                                        std::size_t header, std::size_t piece, std::size_t pieces) {
+  assert(pending.where == Pending::Where::none && "begin_large() without end_l4()");
+  const std::size_t l3 = destination.is_v6() ? packet::kIpv6Header : packet::kIpv4Header;
+  const std::size_t length = header + piece * pieces;
+  if (l3 + header + piece > config.mtu || l3 + length > kLargestPacket) return {};
+  if (destination.is_multicast() || (!all_usable && !is_local(source))) return {};
+  const auto hop = next_hop(destination);
+  if (!hop || source.is_v4() != destination.is_v4()) return {};
+  const Neighbour* n = neighbours.use(*hop, now);
+  if (n == nullptr || !n->resolved() || n->held.count > 0) return {};
+  GatherRoom room = sink.reserve_large(l2_length() + l3 + header, piece * pieces);
+  if (!room) return {};
+  pending.where = Pending::Where::sink;
+  pending.frame = room.head;
+  pending.piece = static_cast<std::uint16_t>(piece);
+  room.head = open(n->mac, source, destination, {.protocol = packet::kProtocolTcp}, length);
+  return room;
+}
+
+void Interface::Impl::end_large() {
+  const std::size_t headers = std::size_t{pending.l2} + pending.l3;
+  sink.commit(pending.frame.size(),
+              {.l2_length = pending.l2,
+               .l3_length = pending.l3,
+               .protocol = pending.protocol,
+               .ipv6 = pending.ipv6,
+               .l4_checksum = true,
+               .ipv4_checksum = !pending.ipv6,
+               .piece = pending.piece,
+               .l4_length = static_cast<std::uint16_t>(pending.frame.size() - headers)});
+  pending.where = Pending::Where::none;
+  pending.piece = 0;
+}
+
 void Interface::Impl::end() {
+  if (pending.piece > 0) return end_large();
   const Pending p = pending;
   pending.where = Pending::Where::none;
   if (p.where == Pending::Where::none || p.where == Pending::Where::discard) return;

@@ -14,6 +14,9 @@
 
 namespace sluice::port {
 
+// Of an Ethernet header: all of it, its addresses, and a VLAN tag behind those.
+inline constexpr std::size_t kHeader = 14, kAddresses = 12, kTag = 4;
+
 // One writer, any reader.
 class StatCell {
  public:
@@ -42,8 +45,9 @@ struct Port::Impl {
     std::size_t waiting = 0;
     bool prepare = false;  // something waiting asks the NIC for work
     rte_mbuf* reserved = nullptr;
-    std::size_t reserved_length = 0;
-    rte_ring* outbox = nullptr;      // this worker: writes; tx_owner: reads
+    std::vector<MutByteSpan> reserved_text;  // behind the headers of a large segment
+    bool cuts = true;            // until the driver refuses a large segment that it said it takes
+    rte_ring* outbox = nullptr;  // this worker: writes; tx_owner: reads
     std::vector<rte_ring*> inboxes;  // outboxes of workers this one transmits for
     int wait_fd = runtime::WaitSource::kCannot;
     bool interrupt = false;  // wait_fd is an epoll instance over the queue's interrupt
@@ -80,6 +84,8 @@ struct Port::Impl {
   // Makes a received frame what callers see; nullptr when it was dropped (and counted).
   rte_mbuf* accept(PerWorker& worker, rte_mbuf* mbuf);
   bool strip_vlan(rte_mbuf* mbuf) const;
+  bool has_room(PerWorker& worker, Priority priority);
+  void refuse(PerWorker& worker, rte_mbuf* mbuf);
   void finish(PerWorker& worker, rte_mbuf* mbuf, const TxOffload& offload);
   void collect(PerWorker& worker);
   std::size_t transmit(PerWorker& worker);

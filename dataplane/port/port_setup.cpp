@@ -112,7 +112,7 @@ Port::Impl::Refusal Port::Impl::attach_device() {
 Port::Impl::Refusal Port::Impl::probe() {
   const int error = rte_eth_dev_info_get(id, &info);
   if (error != 0) return "the device does not tell what it can: " + driver_said(error);
-  capabilities = usable_capabilities(info, config.offloads);
+  capabilities = usable_capabilities(info, config.offloads, config.mtu, config.vlan != 0);
   trusted_flags = trusted_rx_flags(capabilities);
 
   const unsigned most = config.max_queues == 0 ? config.workers : config.max_queues;
@@ -121,7 +121,7 @@ Port::Impl::Refusal Port::Impl::probe() {
 
   rx_offloads =
       rx_checksum_offloads(capabilities) | (info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH);
-  tx_offloads = tx_checksum_offloads(capabilities);
+  tx_offloads = tx_packet_offloads(capabilities);
   if (config.vlan != 0) {
     rx_offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
     tx_offloads |= info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_VLAN_INSERT;

@@ -56,7 +56,7 @@ inline constexpr std::uint8_t kQuickAcks = 16;
 inline constexpr std::size_t kSynStages = 6;  // SYN-ACK at 0, 1, 3, 7, 15 and 31 s
 inline constexpr std::uint16_t kMinSendMss = 48;
 inline constexpr std::uint16_t kFirstPort = 1024;  // RFC 6056 section 3.2
-inline constexpr std::size_t kPortTries = 8192;
+inline constexpr std::size_t kPortTries = 8192;    // of one connect()
 
 // What a keyed hash is for: each purpose has its own values.
 enum class Purpose : std::uint8_t { table, isn, timestamp_offset, port_offset, port_step };
@@ -197,16 +197,18 @@ struct Stack::Impl {
   void input(const InputSegment& in);
   void segment_arrives(Pcb& pcb, const Segment& s);
   void in_syn_sent(Pcb& pcb, const Segment& s);
-  bool check_sequence(Pcb& pcb, const Segment& s);
   bool check_timestamp(Pcb& pcb, const Segment& s);
-  bool check_reset(Pcb& pcb, const Segment& s);
-  bool check_syn(Pcb& pcb, const Segment& s);
   bool check_ack(Pcb& pcb, const Segment& s);
   void process_fin(Pcb& pcb);
   void establish(Pcb& pcb);
-  void on_reset(Pcb& pcb);
   void learn_options(Pcb& pcb, const Options& o);
   void refuse(const Segment& s);  // the RST of a connection that does not exist
+
+  // -- acceptability.cpp
+  bool check_sequence(Pcb& pcb, const Segment& s);
+  bool check_reset(Pcb& pcb, const Segment& s);
+  void on_reset(Pcb& pcb);
+  bool check_syn(Pcb& pcb, const Segment& s);
 
   // -- passive.cpp
   void syn_arrives(const Segment& s, std::uint64_t hash, std::uint32_t listener_index,
@@ -246,7 +248,7 @@ struct Stack::Impl {
   void leave_recovery(Pcb& pcb);
   void resend_lost(Pcb& pcb);
   void lose_after_timeout(Pcb& pcb);
-  bool room_for_record(Pcb& pcb);
+  bool room_for_record(Pcb& pcb, std::size_t records = 1);
 
   // -- tail_probe.cpp
   void schedule_tail_probe(Pcb& pcb);
@@ -291,6 +293,10 @@ struct Stack::Impl {
   bool output_data(Pcb& pcb, std::uint32_t budget);
   bool send_new(Pcb& pcb, std::uint32_t length, bool fin);
   bool send_segment(Pcb& pcb, Seq seq, std::uint32_t length, std::uint8_t flags);
+  // Without window and SACK blocks.
+  Outgoing header_of(const Pcb& pcb, Seq seq, std::uint8_t flags) const;
+  void record_new(Pcb& pcb, std::uint16_t sequence);
+  void sent_data(Pcb& pcb, bool gaps_told);
   bool send_ack(Pcb& pcb);
   bool send_syn(Pcb& pcb);
   bool send_probe(Pcb& pcb);
@@ -302,6 +308,10 @@ struct Stack::Impl {
   void challenge(Pcb& pcb);
   void answer_unacceptable(Pcb& pcb);
   void arm_after_output(Pcb& pcb);
+
+  // -- large.cpp
+  // Several new segments in one; how many they were, 0 where one at a time is right.
+  std::uint32_t send_large(Pcb& pcb, std::uint32_t mss, std::uint32_t most);
 
   // -- timers.cpp
   void arm(Pcb& pcb, Timer timer, Time at);

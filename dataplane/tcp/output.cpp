@@ -50,15 +50,8 @@ bool Stack::Impl::output(Pcb& p) {
 
 bool Stack::Impl::output_control(Pcb& p) {
   if (p.keepalive_due) {
-    Outgoing o;
-    o.key = p.key;
-    o.seq = p.snd_una - 1;
-    o.ack = p.rcv_nxt;
-    o.flags = kAck;
+    Outgoing o = header_of(p, p.snd_una - 1, kAck);
     o.window = advertise(p);
-    o.options.has_timestamps = p.timestamps;
-    o.options.timestamp = timestamp_clock(p.ts_offset);
-    o.options.timestamp_echo = p.ts_recent;
     if (!send(o)) return false;
     p.keepalive_due = false;
     ++stats.tcp_keepalive_probes;
@@ -89,13 +82,19 @@ bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
   }
   if (p.has_unsent() && !send_mtu_probe(p)) return false;
   while (p.has_unsent()) {
-    if (budget-- == 0) {
+    if (budget == 0) {
       want_output(p);
       break;
     }
     const Seq end = p.data_end();
     const std::uint32_t unsent = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
     const std::uint32_t mss = send_mss(p);
+    if (unsent >= 2 * mss) {
+      const std::uint32_t went = send_large(p, mss, budget);
+      budget -= went;
+      if (went > 0) continue;
+    }
+    --budget;
     std::uint32_t length = std::min(unsent, filling(p.max_snd_wnd, mss));
     const Seq edge = p.snd_una + p.snd_wnd;
     const std::uint32_t room = edge > p.snd_nxt ? distance(p.snd_nxt, edge) : 0;
@@ -124,12 +123,15 @@ bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
 bool Stack::Impl::send_new(Pcb& p, std::uint32_t length, bool fin) {
   const auto flags = static_cast<std::uint8_t>(kAck | (fin ? kFin : 0));
   if (!send_segment(p, p.snd_nxt, length, flags)) return false;
-  const auto sequence = static_cast<std::uint16_t>(length + (fin ? 1u : 0u));
+  record_new(p, static_cast<std::uint16_t>(length + (fin ? 1u : 0u)));
+  return true;
+}
+
+void Stack::Impl::record_new(Pcb& p, std::uint16_t sequence) {
   p.sent.push(p.snd_nxt, sequence, now, p.snd_nxt < p.snd_max);
   p.prr.sent(sequence);
   p.snd_nxt = p.snd_nxt + sequence;
   p.snd_max = later(p.snd_max, p.snd_nxt);
-  return true;
 }
 
 // Retransmission or persist: whatever is out or cannot go out must be watched by exactly one timer.
@@ -149,7 +151,7 @@ void Stack::Impl::arm_after_output(Pcb& p) {
   }
 }
 
-bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8_t flags) {
+Outgoing Stack::Impl::header_of(const Pcb& p, Seq seq, std::uint8_t flags) const {
   Outgoing o;
   o.key = p.key;
   o.seq = seq;
@@ -158,6 +160,11 @@ bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8
   o.options.has_timestamps = p.timestamps;
   o.options.timestamp = timestamp_clock(p.ts_offset);
   o.options.timestamp_echo = p.ts_recent;
+  return o;
+}
+
+bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8_t flags) {
+  Outgoing o = header_of(p, seq, flags);
   const std::size_t room = std::max(send_mss(p), length) - length;
   fill_sack(p, o.options);
   // Data comes first: SACK blocks ride along as far as the segment stays within the MSS.
@@ -174,24 +181,20 @@ bool Stack::Impl::send_segment(Pcb& p, Seq seq, std::uint32_t length, std::uint8
   }
   stats.tcp_data_octets_out += length;
   count_sent(p, length, o.repeated);
-  // RFC 6298 (5.1): started with the first segment outstanding, not moved by those that follow.
-  if (!armed(p, kRetransmit)) arm(p, kRetransmit, retransmission_due(p));
-  p.last_sent = now;
-  const bool gaps_told = o.options.sack_count > 0 || !p.has_overtaken();
-  sent_ack(p);
-  if (!gaps_told) p.ack_now = true;
+  sent_data(p, o.options.sack_count > 0 || !p.has_overtaken());
   return true;
 }
 
+void Stack::Impl::sent_data(Pcb& p, bool gaps_told) {
+  // RFC 6298 (5.1): started with the first segment outstanding, not moved by those that follow.
+  if (!armed(p, kRetransmit)) arm(p, kRetransmit, retransmission_due(p));
+  p.last_sent = now;
+  sent_ack(p);
+  if (!gaps_told) p.ack_now = true;
+}
+
 bool Stack::Impl::send_ack(Pcb& p) {
-  Outgoing o;
-  o.key = p.key;
-  o.seq = acceptable_seq(p);
-  o.ack = p.rcv_nxt;
-  o.flags = kAck;
-  o.options.has_timestamps = p.timestamps;
-  o.options.timestamp = timestamp_clock(p.ts_offset);
-  o.options.timestamp_echo = p.ts_recent;
+  Outgoing o = header_of(p, acceptable_seq(p), kAck);
   fill_sack(p, o.options);
   const Seq edge_before = p.rcv_edge;
   o.window = advertise(p);

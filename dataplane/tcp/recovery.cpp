@@ -187,14 +187,14 @@ void Stack::Impl::lose_after_timeout(Pcb& p) {
 
 // A record for one more segment. The first few may go beyond the memory limit: without them nothing
 // could be sent at all; for more there is an acknowledgement to wait for.
-bool Stack::Impl::room_for_record(Pcb& p) {
-  if (!p.sent.full()) return true;
+bool Stack::Impl::room_for_record(Pcb& p, std::size_t records) {
+  if (p.sent.spare() >= records) return true;
   const std::size_t growth = p.sent.growth();
   const bool over = memory + growth > config.memory_limit / 8 * 7;
   if (growth == 0 || (p.sent.memory() > 0 && over) || !p.sent.grow()) return false;
   memory += growth;
   if (!armed(p, kHousekeeping)) arm(p, kHousekeeping, now + kIdleBufferTime);
-  return true;
+  return p.sent.spare() >= records;
 }
 
 }  // namespace sluice::tcp

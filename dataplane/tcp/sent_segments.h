@@ -54,6 +54,7 @@ class SentSegments {
   // Room for one more record. What growth would cost, zero at the bound of kMost; the owner
   // accounts for memory.
   bool full() const { return count_ == capacity_; }
+  std::size_t spare() const { return capacity_ - count_; }  // records there is room for
   std::size_t growth() const;
   bool grow();     // false: no memory, or at the bound
   void release();  // forgets everything and gives the memory back

@@ -190,7 +190,9 @@ void PortStack::commit(std::size_t, const ip::L4Offload& offload) {
   port_.commit(config_.worker, {.ipv4_checksum = offload.ipv4_checksum,
                                 .l4_checksum = offload.l4_checksum,
                                 .l2_length = offload.l2_length,
-                                .l3_length = offload.l3_length});
+                                .l3_length = offload.l3_length,
+                                .piece = offload.piece,
+                                .l4_length = offload.l4_length});
 }
 
 bool PortStack::offloads_l4(bool, std::uint8_t) const {
@@ -202,6 +204,25 @@ bool PortStack::offloads_ipv4() const { return port_.capabilities().tx_checksum_
 MutByteSpan PortStack::reserve(const IpAddress& source, const IpAddress& destination,
                                std::size_t length) {
   return ip_.begin_l4(source, destination, packet::kProtocolTcp, length);
+}
+
+GatherRoom PortStack::reserve_large(std::size_t headers, std::size_t text) {
+  return port_.reserve_large(config_.worker, headers, text);
+}
+
+// All of it is one IP packet until it is cut.
+tcp::LargeLimit PortStack::large_limit(const IpAddress& remote) const {
+  constexpr std::size_t kPacket = 65535, kMostTcpHeader = 60;
+  const std::size_t ip = remote.is_v6() ? packet::kIpv6Header : packet::kIpv4Header;
+  const std::size_t text = port_.largest_text(config_.worker, remote.is_v6());
+  if (text == 0) return {};
+  return {.text = std::min(text, kPacket - ip - kMostTcpHeader),
+          .segment = port_.capabilities().tso_frame - packet::kEthernetHeader - ip};
+}
+
+GatherRoom PortStack::reserve_large(const IpAddress& source, const IpAddress& destination,
+                                    std::size_t header, std::size_t piece, std::size_t pieces) {
+  return ip_.begin_large(source, destination, header, piece, pieces);
 }
 
 void PortStack::commit() { ip_.end_l4(); }

@@ -64,9 +64,13 @@ class PortStack final : public ip::FrameSink, public tcp::TransmitSink {
   void commit(std::size_t frame_length, const ip::L4Offload& offload) override;
   bool offloads_l4(bool ipv6, std::uint8_t protocol) const override;
   bool offloads_ipv4() const override;
+  GatherRoom reserve_large(std::size_t headers, std::size_t text) override;
   // tcp::TransmitSink
   MutByteSpan reserve(const IpAddress& source, const IpAddress& destination,
                       std::size_t length) override;
+  tcp::LargeLimit large_limit(const IpAddress& remote) const override;
+  GatherRoom reserve_large(const IpAddress& source, const IpAddress& destination,
+                           std::size_t header, std::size_t piece, std::size_t pieces) override;
   void commit() override;
   void on_progress(const IpAddress& remote) override;
   void on_stall(const IpAddress& remote) override;

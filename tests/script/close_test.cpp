@@ -71,6 +71,43 @@ TEST_F(Close, Rfc9293_3_6_SimultaneousClose) {
   EXPECT_EQ(stack().time_wait_count(), 1u);
 }
 
+// A kernel whose application has closed answers what crossed its FIN with a RST numbered by the
+// acknowledgement in it, which is one before RCV.NXT: no second FIN, no wait.
+TEST_F(Close, Rfc9293_3_6_ResetForWhatCrossedTheFin) {
+  establish();
+  write(24);
+  out("P. 1:25 ack 1");
+  shutdown();
+  out("F. 25 ack 1");
+  in("F. 1 ack 1");
+  out(". 26 ack 2");
+  state(State::closing);
+  in("R 1");
+  EXPECT_EQ(stack().connection_count(), 0u);
+  quiet(10s);
+}
+
+TEST_F(Close, Rfc9293_3_6_ResetForWhatCrossedTheFinInCloseWait) {
+  establish();
+  write(24);
+  out("P. 1:25 ack 1");
+  in("F. 1 ack 1");
+  out(". 25 ack 2");
+  in("R 1");
+  ended(CloseReason::reset_by_peer);
+}
+
+// RFC 5961 section 3.2: one before RCV.NXT is nothing special as long as there was no FIN.
+TEST_F(Close, Rfc5961_3_2_ResetBeforeTheWindow) {
+  establish();
+  in("P. 1:101 ack 1");
+  after(40ms, ". 1 ack 101");
+  in("R 100");
+  nothing();
+  open();
+  read(100);
+}
+
 TEST_F(Close, Bug7_FinRepeatedInFinWait1) {
   establish();
   shutdown();

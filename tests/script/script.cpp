@@ -4,6 +4,7 @@
 #include <charconv>
 #include <set>
 
+#include "impair/cut.h"
 #include "inspector.h"
 #include "packet/checksum.h"
 
@@ -141,8 +142,41 @@ MutByteSpan Script::reserve(const IpAddress& source, const IpAddress& destinatio
   return pending_;
 }
 
+LargeLimit Script::large_limit(const IpAddress& to) const {
+  EXPECT_EQ(to.to_string(), remote);
+  return large;
+}
+
+GatherRoom Script::reserve_large(const IpAddress& source, const IpAddress& destination,
+                                 std::size_t header, std::size_t piece, std::size_t pieces) {
+  EXPECT_EQ(source.to_string(), local);
+  EXPECT_EQ(destination.to_string(), remote);
+  EXPECT_LE(header + piece, large.segment);
+  EXPECT_LE(piece * pieces, large.text);
+  if (full_) return {};
+  pending_.assign(header, 0xee);
+  pending_text_.assign(piece * pieces, 0xee);
+  pending_piece_ = piece;
+  text_parts_.clear();
+  for (MutByteSpan left = pending_text_; !left.empty();) {
+    const std::size_t part = std::min<std::size_t>(left.size(), 700);
+    text_parts_.push_back(left.first(part));
+    left = left.subspan(part);
+  }
+  return {pending_, text_parts_};
+}
+
 void Script::commit() {
-  Sent sent{std::move(pending_), {}, now};
+  if (pending_piece_ == 0) return sent(std::move(pending_));
+  ++cut;
+  for (auto& piece : impair::cut_segment(pending_, pending_text_, pending_piece_)) {
+    sent(std::move(piece));
+  }
+  pending_piece_ = 0;
+}
+
+void Script::sent(std::vector<std::uint8_t> bytes) {
+  Sent sent{std::move(bytes), {}, now};
   const auto view = packet::TcpView::parse(sent.bytes);
   ASSERT_TRUE(view.has_value());
   ASSERT_TRUE(

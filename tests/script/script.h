@@ -69,6 +69,8 @@ class Script : public ::testing::Test, public TransmitSink, public Acceptor, pub
   void skip(Micros time);  // time passes; what is sent meanwhile is dropped from expectation
   std::size_t drain();     // takes what has been sent, unseen; how many segments
   void sink_full(bool full) { full_ = full; }
+  LargeLimit large;     // what the port cuts; nothing at first
+  std::size_t cut = 0;  // large segments so far
 
   // -- the application of the connection that was made last
   void listen(std::uint16_t port = 443);
@@ -112,7 +114,11 @@ class Script : public ::testing::Test, public TransmitSink, public Acceptor, pub
   struct Sent;
   MutByteSpan reserve(const IpAddress& source, const IpAddress& destination,
                       std::size_t length) override;
+  LargeLimit large_limit(const IpAddress& to) const override;
+  GatherRoom reserve_large(const IpAddress& source, const IpAddress& destination,
+                           std::size_t header, std::size_t piece, std::size_t pieces) override;
   void commit() override;
+  void sent(std::vector<std::uint8_t> bytes);
   void on_progress(const IpAddress& to) override;
   void on_stall(const IpAddress& to) override;
   Observer* on_accept(Connection& connection, std::uint32_t listener_id, Time now) override;
@@ -126,7 +132,9 @@ class Script : public ::testing::Test, public TransmitSink, public Acceptor, pub
   Peer& peer_of(std::uint16_t port);
 
   std::unique_ptr<Stack> stack_;
-  std::vector<std::uint8_t> pending_;
+  std::vector<std::uint8_t> pending_, pending_text_;
+  std::size_t pending_piece_ = 0;
+  std::vector<MutByteSpan> text_parts_;
   std::vector<std::vector<std::uint8_t>> arrived_;  // until end_turn()
   std::deque<Sent> sent_;
   std::deque<Peer> peers_;

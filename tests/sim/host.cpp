@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "allocation.h"
+#include "impair/cut.h"
 #include "packet/ipv4.h"
 #include "world.h"
 
@@ -84,7 +85,7 @@ Time Host::turn(Time now) {
   if (now < paused_until_) return paused_until_;
   now_ = now;
   const AllocationFault fault(plan_.no_allocation, allocation_);
-  if (plan_.refuse_all > 0 && refuse_.chance(plan_.refuse_all)) {
+  if (plan_.refuse_all > 0 && now >= full_until_ && refuse_.chance(plan_.refuse_all)) {
     full_until_ = now + up_to(refuse_, plan_.refuse_time);
   }
   for (std::size_t n = 0; n < kBurst && !ring_.empty(); ++n) {
@@ -143,7 +144,36 @@ MutByteSpan Host::reserve(std::size_t frame_length) {
   return pending_;
 }
 
-void Host::commit(std::size_t, const ip::L4Offload&) { world_.transmit(number_, pending_); }
+void Host::commit(std::size_t, const ip::L4Offload& offload) {
+  if (offload.piece == 0) return world_.transmit(number_, pending_);
+  for (const Bytes& frame : impair::cut_frame(pending_, offload.l2_length, offload.l3_length,
+                                              pending_text_, offload.piece)) {
+    if (frame.size() > plan_.tcp.mtu + std::size_t{14}) world_.fail("piece larger than the MTU");
+    world_.transmit(number_, frame);
+  }
+}
+
+GatherRoom Host::reserve_large(std::size_t headers, std::size_t text) {
+  if (now_ < full_until_ || refuse_.chance(plan_.refuse)) return {};
+  pending_.assign(headers, 0xee);
+  pending_text_.assign(text, 0xee);
+  // Buffers end where they will.
+  const MutByteSpan all = pending_text_;
+  text_parts_ = {all.first(text / 3), all.subspan(text / 3)};
+  return {pending_, text_parts_};
+}
+
+tcp::LargeLimit Host::large_limit(const IpAddress& remote) const {
+  if (plan_.large == 0) return {};
+  return {.text = plan_.large, .segment = plan_.tcp.mtu - (remote.is_v6() ? 40u : 20u)};
+}
+
+GatherRoom Host::reserve_large(const IpAddress& source, const IpAddress& destination,
+                               std::size_t header, std::size_t piece, std::size_t pieces) {
+  const GatherRoom room = ip_.begin_large(source, destination, header, piece, pieces);
+  segment_ = room.head;
+  return room;
+}
 
 MutByteSpan Host::reserve(const IpAddress& source, const IpAddress& destination,
                           std::size_t length) {
@@ -165,10 +195,11 @@ tcp::Observer* Host::on_accept(tcp::Connection& connection, std::uint32_t, Time 
   return world_.accept(number_, connection, now);
 }
 
-// Acknowledgements may be this much later than they should be.
+// Acknowledgements may be this much later than they should be: two pauses and two full rings come
+// one after the other now and then.
 Micros Host::allowed_lateness() const {
   const bool pauses = plan_.pause > 0, refuses = plan_.refuse_all > 0 || plan_.refuse > 0;
-  return plan_.late + (pauses ? plan_.pause_time : Micros{0}) +
+  return plan_.late + (pauses ? 2 * plan_.pause_time : Micros{0}) +
          (refuses ? 2 * plan_.refuse_time : Micros{0}) + Micros{1000};
 }
 

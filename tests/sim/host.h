@@ -2,6 +2,7 @@
 // the faults that come from inside.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -48,6 +49,10 @@ class Host final : public ip::FrameSink, public tcp::TransmitSink, public tcp::A
  private:
   MutByteSpan reserve(std::size_t frame_length) override;
   void commit(std::size_t frame_length, const ip::L4Offload& offload) override;
+  GatherRoom reserve_large(std::size_t headers, std::size_t text) override;
+  tcp::LargeLimit large_limit(const IpAddress& remote) const override;
+  GatherRoom reserve_large(const IpAddress& source, const IpAddress& destination,
+                           std::size_t header, std::size_t piece, std::size_t pieces) override;
   MutByteSpan reserve(const IpAddress& source, const IpAddress& destination,
                       std::size_t length) override;
   void commit() override;
@@ -67,7 +72,8 @@ class Host final : public ip::FrameSink, public tcp::TransmitSink, public tcp::A
   tcp::Stack stack_;
   std::deque<Bytes> ring_;
   std::vector<Bytes> turn_frames_;  // until end_turn()
-  Bytes pending_;
+  Bytes pending_, pending_text_;
+  std::array<MutByteSpan, 2> text_parts_;
   impair::Random refuse_, allocation_, late_, pause_;
   Time paused_until_{Time::min()}, full_until_{Time::min()};
   tcp::Inspector::Watch watch_;

@@ -97,6 +97,10 @@ class Maker {
       h.pause_time = micros(f.between(1000, f.chance(0.2) ? 5'000'000 : 100'000));
     }
     if (has(Fault::few_ports)) h.ports = 16;
+    if (has(Fault::large_segments)) {
+      Random f = random(Fault::large_segments, i);
+      if (f.chance(0.8)) h.large = f.between(2000, 65'000);
+    }
     if (has(Fault::vanish) && i > 0) {
       Random f = random(Fault::vanish, i);
       if (f.chance(0.5)) {

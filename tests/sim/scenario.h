@@ -45,7 +45,8 @@ namespace sluice::sim {
   X(ipv6)                                                                           \
   X(crowd)          /* many clients and connections, in both directions */          \
   X(relay)          /* the gateway passes on between two clients */                 \
-  X(mtu_black_hole) /* a link that drops large packets without a word */
+  X(mtu_black_hole) /* a link that drops large packets without a word */            \
+  X(large_segments) /* a port that cuts them (TSO) */
 
 enum class Fault : std::uint8_t {
 #define X(name) name,
@@ -73,6 +74,7 @@ struct HostPlan {
   Micros pause_time{0};
   Time down = kNever, up = kNever;  // vanishes; comes back with nothing remembered
   unsigned ports = 0;               // of connect(); 0: all
+  std::size_t large = 0;            // octets of text in a large segment; 0: the port does not cut
 };
 
 struct LinkPlan {

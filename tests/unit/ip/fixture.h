@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <deque>
 #include <string_view>
 #include <vector>
@@ -55,14 +56,25 @@ class RecordingSink final : public FrameSink {
   }
   bool offloads_l4(bool, std::uint8_t) const override { return l4; }
   bool offloads_ipv4() const override { return ipv4; }
+  GatherRoom reserve_large(std::size_t headers, std::size_t text) override {
+    EXPECT_FALSE(open_) << "reserve_large() without commit()";
+    if (starved || !cuts) return {};
+    open_ = true;
+    room_.assign(headers, 0xee);
+    text_.assign(text, 0xee);
+    parts_ = {MutByteSpan{text_}};
+    return {room_, parts_};
+  }
 
   bool starved = false;
+  bool cuts = false;
   bool l4 = false;
   bool ipv4 = false;
   std::deque<Sent> sent;
 
  private:
-  Bytes room_;
+  Bytes room_, text_;
+  std::array<MutByteSpan, 1> parts_;
   bool open_ = false;
 };
 

@@ -207,6 +207,43 @@ TEST_F(InterfaceTest, OffloadsLeaveWhatTheNicWantsToFind) {
   check(frame);
 }
 
+// One packet, its total length that of all text, for the sink to cut.
+TEST_F(InterfaceTest, LargeSegmentsAreLeftToBeCut) {
+  sink.cuts = true;
+  net->poll(at(1));
+  const auto large = [&](std::string_view to, std::size_t piece = 1460, std::size_t pieces = 5) {
+    return net->begin_large(ip("198.18.1.1"), ip(to), packet::kTcpHeader, piece, pieces);
+  };
+  EXPECT_FALSE(large("198.18.1.2")) << "does not wait for a neighbour";
+  send("198.18.1.2");
+  arp_reply(at(1));
+  sink.sent.clear();
+  EXPECT_FALSE(large("198.18.1.2", 1461)) << "a piece larger than the MTU";
+  EXPECT_FALSE(large("198.18.1.2", 1460, 45)) << "larger than an IP packet";
+  EXPECT_FALSE(large("198.18.1.255")) << "no route";
+
+  const GatherRoom room = large("198.18.1.2");
+  ASSERT_TRUE(room);
+  ASSERT_EQ(room.head.size(), packet::kTcpHeader);
+  ASSERT_EQ(room.rest[0].size(), 5 * 1460u);
+  std::ranges::copy(tcp_segment(), room.head.begin());
+  net->end_l4();
+  const L4Offload offload = sink.sent.front().offload;
+  EXPECT_EQ(offload.piece, 1460);
+  EXPECT_EQ(offload.l4_length, packet::kTcpHeader);
+  EXPECT_TRUE(offload.l4_checksum && offload.ipv4_checksum);
+  EXPECT_EQ(offload.l2_length + offload.l3_length, 34);
+  const Bytes headers = next();
+  EXPECT_EQ(headers.size(), 54u);
+  EXPECT_EQ(load_be16(&headers[16]), 40 + 5 * 1460);
+  sink.starved = true;
+  EXPECT_FALSE(large("198.18.1.2"));
+  sink.starved = false;
+  EXPECT_TRUE(send("198.18.1.2")) << "afterwards as ever";
+  EXPECT_EQ(sink.sent.front().offload.piece, 0);
+  check(next());
+}
+
 TEST_F(InterfaceTest, UdpIsVerifiedAndTrimmed) {
   Bytes udp = udp_datagram(10);
   Bytes frame = ip_frame(ip("198.18.1.2"), ip("198.18.1.1"), 17, udp);

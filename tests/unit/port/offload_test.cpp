@@ -37,8 +37,8 @@ rte_eth_dev_info claims_everything(const char* driver) {
 TEST(Offload, OfADriverNobodyHasTestedNothingIsBelieved) {
   const Capabilities c = usable_capabilities(claims_everything("net_new"), Offloads::proven);
   EXPECT_FALSE(c.rx_checksum_ipv4 || c.rx_checksum_l4 || c.tx_checksum_ipv4 || c.tx_checksum_l4);
-  EXPECT_FALSE(c.tso || c.multi_segment);
-  EXPECT_EQ(rx_checksum_offloads(c) | tx_checksum_offloads(c), 0u);
+  EXPECT_FALSE(c.tso_ipv4 || c.tso_ipv6 || c.multi_segment);
+  EXPECT_EQ(rx_checksum_offloads(c) | tx_packet_offloads(c), 0u);
   EXPECT_EQ(trusted_rx_flags(c) & (RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK), 0u);
   EXPECT_EQ(c.driver, "net_new");
 }
@@ -47,20 +47,39 @@ TEST(Offload, AllMeansWhatIsClaimedAndNoneNothing) {
   const rte_eth_dev_info info = claims_everything("net_new");
   const Capabilities all = usable_capabilities(info, Offloads::all);
   EXPECT_TRUE(all.rx_checksum_ipv4 && all.rx_checksum_l4 && all.tx_checksum_ipv4);
-  EXPECT_TRUE(all.tx_checksum_l4 && all.tso && all.multi_segment);
+  EXPECT_TRUE(all.tx_checksum_l4 && all.tso_ipv4 && all.tso_ipv6 && all.multi_segment);
   EXPECT_EQ(trusted_rx_flags(all), ~std::uint64_t{0});
   const Capabilities none = usable_capabilities(claims_everything("net_tap"), Offloads::none);
-  EXPECT_FALSE(none.rx_checksum_l4 || none.tx_checksum_l4 || none.tso || none.multi_segment);
+  EXPECT_FALSE(none.rx_checksum_l4 || none.tx_checksum_l4 || none.tso_ipv4 || none.multi_segment);
 }
 
 TEST(Offload, NoTsoWithoutWhatItNeeds) {
   rte_eth_dev_info info = claims_everything("net_tap");
-  EXPECT_TRUE(usable_capabilities(info, Offloads::proven).tso);
-  info.tx_offload_capa &= ~RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-  EXPECT_FALSE(usable_capabilities(info, Offloads::proven).tso);
-  info = claims_everything("net_tap");
-  info.tx_offload_capa &= ~RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
-  EXPECT_FALSE(usable_capabilities(info, Offloads::proven).tso);
+  EXPECT_TRUE(usable_capabilities(info, Offloads::proven).tso_ipv4);
+  for (const std::uint64_t missing : {RTE_ETH_TX_OFFLOAD_MULTI_SEGS, RTE_ETH_TX_OFFLOAD_TCP_CKSUM,
+                                      RTE_ETH_TX_OFFLOAD_IPV4_CKSUM, RTE_ETH_TX_OFFLOAD_TCP_TSO}) {
+    info.tx_offload_capa = ~missing;
+    const Capabilities c = usable_capabilities(info, Offloads::proven);
+    EXPECT_FALSE(c.tso_ipv4 || c.tso_ipv6) << missing;
+    EXPECT_EQ(tx_packet_offloads(c) & RTE_ETH_TX_OFFLOAD_TCP_TSO, 0u);
+  }
+}
+
+TEST(Offload, Bug43_LargeSegmentsAsTheDeviceTakesThem) {
+  rte_eth_dev_info info = claims_everything("net_new");
+  Capabilities c = usable_capabilities(info, Offloads::all, 9000);
+  EXPECT_EQ(c.tso_frame, 9014);
+  EXPECT_EQ(c.tso_buffers, kMostBuffers);
+  info.tx_desc_lim.nb_seg_max = 8;
+  c = usable_capabilities(info, Offloads::all);
+  EXPECT_EQ(c.tso_frame, 1514);
+  EXPECT_EQ(c.tso_buffers, 8);
+  // What this driver cuts must be smaller, and its library cuts no IPv6.
+  info.driver_name = "net_tap";
+  c = usable_capabilities(info, Offloads::proven);
+  EXPECT_FALSE(c.tso_ipv6);
+  EXPECT_EQ(c.tso_frame, 1500);
+  EXPECT_EQ(usable_capabilities(info, Offloads::proven, 1500, true).tso_frame, 1496);
 }
 
 class NetTapTest : public WithPool {
@@ -185,6 +204,74 @@ TEST_F(NetTapTest, TheDriverFillsInWhatWeWould) {
       }
     }
   }
+}
+
+// Text that does not fit one piece, nor one buffer; the last piece is short.
+TEST_F(NetTapTest, Bug43_TheDriverCutsLargeSegments) {
+  constexpr std::uint16_t kPiece = 1400;
+  constexpr std::size_t kText = 6 * kPiece + 77;
+  for (const std::uint16_t vlan : std::array<std::uint16_t, 2>{0, 5}) {
+    SCOPED_TRACE(vlan);
+    ASSERT_NO_FATAL_FAILURE(open(Offloads::proven, vlan));
+    EXPECT_EQ(port->largest_text(0, true), 0u);
+    ASSERT_GE(port->largest_text(0, false), kText);
+    std::vector<std::uint8_t> whole =
+        frame(false, packet::kProtocolTcp, kKernel, port->mac(), kText);
+    constexpr std::size_t kHeaders =
+        packet::kEthernetHeader + packet::kIpv4Header + packet::kTcpHeader;
+    store_be32(&whole[kHeaders - packet::kTcpHeader + 4], 0xfffffff0);  // wraps
+    for (std::size_t i = kHeaders; i < whole.size(); ++i)
+      whole[i] = static_cast<std::uint8_t>(i * 7 / 3);
+
+    const GatherRoom room = port->reserve_large(0, kHeaders, kText);
+    ASSERT_TRUE(room);
+    std::ranges::copy(ByteSpan{whole}.first(kHeaders), room.head.begin());
+    std::size_t at = kHeaders;
+    for (const MutByteSpan part : room.rest) {
+      std::ranges::copy(ByteSpan{whole}.subspan(at, part.size()), part.begin());
+      at += part.size();
+    }
+    ASSERT_EQ(at, whole.size());
+    ASSERT_GT(room.rest.size(), 1u);
+    TxOffload what = offload(false);
+    what.piece = kPiece;
+    what.l4_length = packet::kTcpHeader;
+    port->commit(0, what);
+    ASSERT_EQ(port->flush(0), 1u);
+
+    for (at = 0; at < kText; at += kPiece) {
+      SCOPED_TRACE(at);
+      const std::size_t length = std::min<std::size_t>(kPiece, kText - at);
+      const std::vector<std::uint8_t> came = socket->next_from(port->mac());
+      ASSERT_FALSE(came.empty());
+      const packet::ParsedFrame parsed = packet::parse_frame(came);
+      ASSERT_TRUE(parsed.ok());
+      const std::size_t l4 = came.size() - length - packet::kTcpHeader;
+      const ByteSpan tcp = ByteSpan{came}.subspan(l4);
+      EXPECT_EQ(load_be32(&tcp[4]), static_cast<std::uint32_t>(0xfffffff0 + at));
+      EXPECT_TRUE(
+          packet::l4_checksum_ok(source(false), destination(false), packet::kProtocolTcp, tcp));
+      EXPECT_TRUE(packet::checksum_ok(
+          ByteSpan{came}.subspan(l4 - packet::kIpv4Header, packet::kIpv4Header)));
+      EXPECT_TRUE(std::ranges::equal(tcp.subspan(packet::kTcpHeader),
+                                     ByteSpan{whole}.subspan(kHeaders + at, length)));
+    }
+  }
+  EXPECT_EQ(counters.get(telemetry::Counter::tx_refused), 0u);
+}
+
+// Nothing is kept of a reservation that was not committed, nor counted twice.
+TEST_F(NetTapTest, AReservationIsTakenBack) {
+  ASSERT_NO_FATAL_FAILURE(open(Offloads::proven));
+  const unsigned before = pool->in_use();
+  ASSERT_TRUE(port->reserve_large(0, 54, 10'000));
+  ASSERT_TRUE(port->reserve_large(0, 54, 20'000));
+  EXPECT_EQ(port->reserve(0, 100).size(), 100u);
+  EXPECT_EQ(pool->in_use(), before + 1);
+  EXPECT_EQ(port->flush(0), 0u);
+  EXPECT_EQ(pool->in_use(), before);
+  EXPECT_FALSE(port->reserve_large(0, 54, port->largest_text(0, false) + 1));
+  EXPECT_EQ(counters.get(telemetry::Counter::tx_refused), 1u);
 }
 
 TEST_F(NetTapTest, WhatTheDriverSaysOfReceivedChecksums) {

@@ -83,6 +83,13 @@ TEST_F(NetTapStackTest, TheKernelTakesWhatTheDriverSummedAndTheOtherWay) {
       if (n > 0) answer.append(room.data(), static_cast<std::size_t>(n));
     }
     EXPECT_EQ(answer, text);
+    // Large segments count as what they are cut into, and frames as what the driver was given.
+    const bool cuts = (*port)->capabilities().tso_ipv4;
+    EXPECT_EQ(cuts, offloads == port::Offloads::proven);
+    const std::uint64_t segments = gateway->stats().tcp_out_segs;
+    const std::uint64_t frames = gateway->count(telemetry::Counter::tx_packets);
+    EXPECT_EQ(cuts, frames < segments) << frames << " frames, " << segments << " segments";
+    EXPECT_EQ(gateway->stats().tcp_retrans_segs, 0u);
     EXPECT_EQ(gateway->count(telemetry::Counter::drop_l4_checksum), 0u);
     EXPECT_EQ(gateway->stats().drop_tcp_checksum, 0u);
     ::close(kernel);

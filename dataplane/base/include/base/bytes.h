@@ -22,6 +22,13 @@ inline std::string_view as_text(ByteSpan bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Room for one message that does not lie in one place: its beginning, and the rest in order.
+struct GatherRoom {
+  MutByteSpan head;
+  std::span<const MutByteSpan> rest;
+  explicit operator bool() const { return !head.empty(); }
+};
+
 // Unaligned big-endian ("network order") loads and stores.
 inline std::uint16_t load_be16(const std::uint8_t* p) {
   return static_cast<std::uint16_t>((p[0] << 8) | p[1]);

@@ -35,6 +35,10 @@ struct L4Offload {
   bool ipv6 = false;
   bool l4_checksum = false;    // complete it; the field holds the pseudo header's sum
   bool ipv4_checksum = false;  // complete it; the field holds zero
+  // Not 0: a large segment (TCP). Cut the text into pieces of so many octets, each with a copy of
+  // the headers, their lengths, sequence number and checksums its own.
+  std::uint16_t piece = 0;
+  std::uint16_t l4_length = 0;  // of the header that is copied; with `piece`
 };
 
 // Where frames leave to.
@@ -51,6 +55,12 @@ class FrameSink {
     return false;
   }
   virtual bool offloads_ipv4() const { return false; }
+  // Room for a large segment: its headers, and `text` octets. Empty: not now, or never.
+  virtual GatherRoom reserve_large(std::size_t headers, std::size_t text) {
+    (void)headers;
+    (void)text;
+    return {};
+  }
 
  protected:
   ~FrameSink() = default;
@@ -154,7 +164,11 @@ class Interface {
   // must hold zero. Time is that of the last poll() or input().
   MutByteSpan begin_l4(const IpAddress& source, const IpAddress& destination, std::uint8_t protocol,
                        std::size_t length, std::uint8_t ecn = 0);
-  // Sends it. Must follow each successful begin_l4().
+  // Room for a TCP header of `header` bytes and `pieces` times `piece` octets of text, which the
+  // sink cuts. Empty when the sink cannot, or the packet cannot go out at once: try begin_l4().
+  GatherRoom begin_large(const IpAddress& source, const IpAddress& destination, std::size_t header,
+                         std::size_t piece, std::size_t pieces);
+  // Sends it. Must follow each successful begin_l4() or begin_large().
   void end_l4();
 
   // TCP made forward progress with this address: its neighbour needs no probe (RFC 4861 section

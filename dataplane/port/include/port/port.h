@@ -58,8 +58,12 @@ struct Capabilities {
   bool rx_checksum_l4 = false;
   bool tx_checksum_ipv4 = false;
   bool tx_checksum_l4 = false;
-  bool tso = false;
-  bool multi_segment = false;
+  bool multi_segment = false;  // frames may lie in several buffers
+  // Large segments (TCP segmentation offload), with IPv4 and with IPv6.
+  bool tso_ipv4 = false;
+  bool tso_ipv6 = false;
+  std::uint16_t tso_frame = 0;    // the largest that is cut, from the Ethernet header, without tag
+  std::uint16_t tso_buffers = 0;  // of one large segment
   bool vlan_strip = false;
   bool vlan_insert = false;
   bool rss = false;  // hashes TCP flows; key and table could be set and read back
@@ -87,6 +91,9 @@ struct TxOffload {
   bool l4_checksum = false;  // TCP or UDP, by the IP header's protocol; no extension headers
   std::uint8_t l2_length = 14;
   std::uint8_t l3_length = 20;
+  // Of what reserve_large() gave: octets of text in each piece, and the TCP header's length.
+  std::uint16_t piece = 0;
+  std::uint16_t l4_length = 0;
 };
 
 enum class Priority : std::uint8_t {
@@ -167,8 +174,13 @@ class Port {
   // the backlog or the pool is exhausted or the frame exceeds the MTU: try again next turn.
   MutByteSpan reserve(unsigned worker, std::size_t frame_length,
                       Priority priority = Priority::normal);
-  // [worker] Queues what reserve() gave last. Not calling it before the next reserve() or flush()
-  // takes the reservation back.
+  // [worker] How many octets of text reserve_large() may give; 0: this port does not cut.
+  std::size_t largest_text(unsigned worker, bool ipv6) const;
+  // [worker] Room for the headers, from the Ethernet header on, and the text of a large segment.
+  // Empty as with reserve().
+  GatherRoom reserve_large(unsigned worker, std::size_t headers, std::size_t text);
+  // [worker] Queues what reserve() or reserve_large() gave last. Not calling it before the next
+  // reservation or flush() takes the reservation back.
   void commit(unsigned worker, const TxOffload& offload = {});
   // [worker] Queues a whole packet, e.g. one received elsewhere. False: dropped, counted.
   bool send(unsigned worker, Packet packet, const TxOffload& offload = {});

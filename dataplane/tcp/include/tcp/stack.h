@@ -59,6 +59,12 @@ class Acceptor {
   ~Acceptor() = default;
 };
 
+// Of a segment that is cut on its way out.
+struct LargeLimit {
+  std::size_t text = 0;     // octets of text in all; 0: nothing is cut
+  std::size_t segment = 0;  // of one piece: TCP header, options and text
+};
+
 // Where segments leave to. Adds IP and link headers below.
 class TransmitSink {
  public:
@@ -69,6 +75,24 @@ class TransmitSink {
   // Sends what reserve() returned last. The checksum field holds zero; the sink fills it in, or
   // leaves it to the NIC. Must follow each successful reserve().
   virtual void commit() = 0;
+  // Large segments: one header, and text for several segments, which whoever is below cuts as a NIC
+  // does (TCP segmentation offload): each piece gets a copy of the header, with its own sequence
+  // number, lengths and checksum; PSH goes to the last. What may be cut on the way to `remote`.
+  virtual LargeLimit large_limit(const IpAddress& remote) const {
+    (void)remote;
+    return {};
+  }
+  // Room for a header of `header` bytes and, behind it, `pieces` times `piece` octets of text,
+  // within the limit. Empty: not now; try without. commit() as above.
+  virtual GatherRoom reserve_large(const IpAddress& source, const IpAddress& destination,
+                                   std::size_t header, std::size_t piece, std::size_t pieces) {
+    (void)source;
+    (void)destination;
+    (void)header;
+    (void)piece;
+    (void)pieces;
+    return {};
+  }
   // Hints about the path, as often as they come up. Something new was acknowledged: it works both
   // ways (RFC 4861 section 7.3.1).
   virtual void on_progress(const IpAddress& remote) { (void)remote; }
