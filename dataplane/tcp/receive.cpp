@@ -328,7 +328,9 @@ void Stack::Impl::fill_sack(Pcb& p, Options& options) {
   if (!p.has_overtaken()) return;
   const OutOfOrder& o = *p.overtaken;
   const auto add = [&](const Interval& r) {
-    const SackBlock block{p.rcv_nxt + r.start, p.rcv_nxt + r.end};
+    SackBlock block{p.rcv_nxt + r.start, p.rcv_nxt + r.end};
+    // A FIN counts: without it the segment that carries it would have arrived in part only.
+    if (p.fin_seen && block.end == p.fin_seq) block.end = block.end + 1;
     for (std::uint8_t i = p.dsack ? 1 : 0; i < options.sack_count; ++i) {
       if (options.sack[i] == block) return;
     }

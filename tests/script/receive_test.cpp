@@ -125,6 +125,21 @@ TEST_F(Receive, Rfc2018_3_ThreeRangesBesideTimestamps) {
   out(". 1 ack 1 <ts 5000,sack 9001-10001 7001-8001 5001-6001>");
 }
 
+// A FIN has a sequence number: its sender would else take its segment for one that came in part.
+TEST_F(Receive, Rfc2018_3_TheFinIsReported) {
+  establish("mss 1000,sackOK");
+  in("F. 2001:2501 ack 1");
+  out(". 1 ack 1 <sack 2001-2502>");
+  in(". 1001:2001 ack 1");
+  out(". 1 ack 1 <sack 1001-2502>");
+  in("F. 2001:2501 ack 1");
+  out(". 1 ack 1 <sack 2001-2501 1001-2502>");
+  in(". 1:1001 ack 1");
+  out(". 1 ack 2502");
+  read(2500);
+  end_of_stream();
+}
+
 TEST_F(Receive, Rfc2018_2_NotNegotiatedNotSent) {
   establish("mss 1460");
   in(". 2001:3001 ack 1");

@@ -186,7 +186,8 @@ void Host::commit() {
   if ((segment_[13] & kRst) != 0) {
     segment_flow_.local_port = load_be16(&segment_[0]);
     segment_flow_.remote_port = load_be16(&segment_[2]);
-    resets_.push_back(segment_flow_);
+    // A handshake that an old segment disturbed is still one, and may end well in the same turn.
+    if (tcp::Inspector::is_open(stack_, segment_flow_)) resets_.push_back(segment_flow_);
   }
   ip_.end_l4();
 }

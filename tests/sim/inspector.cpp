@@ -147,6 +147,8 @@ std::string Inspector::after_flush(const Stack& stack, const Watch& watch) {
     const std::uint32_t in_flight = p.sent.in_flight();
     const std::uint32_t fresh = p.snd_max.raw() - watch.slots[i].snd_max;
     const std::uint32_t mss = s.send_mss(p);
+    // RFC 8985 section 7.3: the one segment of a tail loss probe may go beyond.
+    if (p.probing_tail && fresh <= mss) continue;
     if (in_flight > fresh && in_flight > p.congestion.window() + kBeyondWindow * mss) {
       return "more in flight than the congestion window";
     }
