@@ -311,7 +311,8 @@ struct Stack::Impl {
 
   // -- large.cpp
   // Several new segments in one; how many they were, 0 where one at a time is right.
-  std::uint32_t send_large(Pcb& pcb, std::uint32_t mss, std::uint32_t most);
+  std::uint32_t send_large(Pcb& pcb, const LargeLimit& limit, std::uint32_t mss,
+                           std::uint32_t most);
 
   // -- timers.cpp
   void arm(Pcb& pcb, Timer timer, Time at);

@@ -7,10 +7,10 @@
 
 namespace sluice::tcp {
 
-std::uint32_t Stack::Impl::send_large(Pcb& p, std::uint32_t mss, std::uint32_t most) {
-  const LargeLimit limit = sink.large_limit(p.key.remote);
+std::uint32_t Stack::Impl::send_large(Pcb& p, const LargeLimit& limit, std::uint32_t mss,
+                                      std::uint32_t most) {
   // The header is repeated in each piece: reports of what came here would be, too.
-  if (limit.text == 0 || p.snd_nxt != p.snd_max || p.dsack || p.has_overtaken()) return 0;
+  if (p.snd_nxt != p.snd_max || p.dsack || p.has_overtaken()) return 0;
   Outgoing o = header_of(p, p.snd_nxt, kAck);
   const std::size_t header = o.header_length();
   // The sender's silly window avoidance cuts otherwise where the peer's buffer is so small.

@@ -81,6 +81,7 @@ bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
     p.congestion.on_idle(now, too_long);
   }
   if (p.has_unsent() && !send_mtu_probe(p)) return false;
+  const LargeLimit limit = p.has_unsent() ? sink.large_limit(p.key.remote) : LargeLimit{};
   while (p.has_unsent()) {
     if (budget == 0) {
       want_output(p);
@@ -89,8 +90,8 @@ bool Stack::Impl::output_data(Pcb& p, std::uint32_t budget) {
     const Seq end = p.data_end();
     const std::uint32_t unsent = p.snd_nxt < end ? distance(p.snd_nxt, end) : 0;
     const std::uint32_t mss = send_mss(p);
-    if (unsent >= 2 * mss) {
-      const std::uint32_t went = send_large(p, mss, budget);
+    if (limit.text > 0 && unsent >= 2 * mss) {
+      const std::uint32_t went = send_large(p, limit, mss, budget);
       budget -= went;
       if (went > 0) continue;
     }
